@@ -1,0 +1,66 @@
+# hacoord: `make` shows what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench check check-distributed graphs spec-traces pictures clean python
+
+help:
+	@echo "make demo     three processes, one leader killed, the trace judged (under a minute, no Java)"
+	@echo "make test     run the tests"
+	@echo "make bench    how fast the checker judges a million events (some minutes)"
+	@echo "make clean    remove the virtual environment and what the demo wrote"
+	@echo
+	@echo "With Java, for the specification (docs/specification.md):"
+	@echo "make check              TLC on the quick models; SIZE=full or SIZE=deep for the larger ones"
+	@echo "make check-distributed  one model by TLC's server and two workers; MODEL=... for another"
+	@echo "make graphs             the state graphs that traces are replayed on, anew (TLC 1.8.0)"
+	@echo "make spec-traces        behaviours of right and wrong protocols as traces, anew (TLC 1.8.0)"
+	@echo "make pictures           the pictures of the book, from the graphs (needs Graphviz, not Java)"
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "hacoord needs Python 3.11 or newer, and '$(PYTHON)' is not: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+
+# The stamps say what has been installed; a change of pyproject.toml makes them old.
+$(VENV)/.demo: pyproject.toml | python
+	@echo "Preparing $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | python
+	@echo "Preparing $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	@$(BIN)/python -m hacoord.demo
+
+test: $(VENV)/.test
+	@$(BIN)/python -m pytest
+
+bench: $(VENV)/.demo
+	@$(BIN)/python tests/bench.py
+
+SIZE ?= quick
+check: python
+	@$(PYTHON) spec/tlc.py check --size $(SIZE)
+
+MODEL ?= HACoordination_2n2t3e1w_all
+check-distributed: python
+	@$(PYTHON) spec/distributed.py $(MODEL)
+
+graphs: python
+	@$(PYTHON) spec/tlc.py graphs
+
+spec-traces: python
+	@$(PYTHON) spec/traces.py
+
+pictures: python
+	@$(PYTHON) spec/draw.py
+
+clean:
+	rm -rf $(VENV) run *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
