@@ -1,0 +1,9 @@
+----------------------- MODULE MembershipLearnerCounted ---------------------
+(***************************************************************************)
+(* A leader counts whoever has stored an entry, learners too, and finds a  *)
+(* majority.  Most of the voters have not, and elect another one.          *)
+(***************************************************************************)
+EXTENDS MCMembership
+
+AnyoneCounts(S, c) == 2 * Cardinality(S \cap Members(c)) > Cardinality(Voters(c))
+=============================================================================

@@ -1,0 +1,77 @@
+----------------------------- MODULE MCAccepted -----------------------------
+(***************************************************************************)
+(* What the models of Accepted put in place of its definitions: smaller    *)
+(* sets of things to be said, histories in which not everybody does        *)
+(* everything, and guards taken away.                                      *)
+(***************************************************************************)
+EXTENDS Accepted, TLC
+
+CONSTANTS n1, n2, n3
+
+Nodes == Permutations(Node)
+
+(* The guards that are conclusions, left out.                              *)
+
+Concluded(a, b) == TRUE
+CountedAgree(l, by) == by = "hearsay" => \A c \in committed : Comparable(c, l)
+
+(* A guard, a view or an event less.                                       *)
+
+Any1(a) == TRUE
+Any2(a, b) == TRUE
+Any3(a, b, c) == TRUE
+Any4(a, b, c, d) == TRUE
+Never(n) == FALSE
+Never2(n, to) == FALSE
+
+(* What a line may say: all beginnings of all leaders' logs, and, of what  *)
+(* nobody has written, all logs of one entry.                              *)
+
+WrittenLogs ==
+  {<<>>} \cup UNION {{Upto(written[t][w], i) : i \in 1..Len(written[t][w])} :
+                      t \in Term, w \in Node}
+SomeLogs == WrittenLogs \cup {<<e>> : e \in Entry}
+OwnTerm(n) == {term[n]}
+OwnVote(n, t) == IF t = 0 THEN {None} ELSE {vote[t][n]}
+
+(* Histories in which all nodes run from the beginning.                    *)
+
+Running ==
+  /\ type = [n \in Node |-> "INIT"]
+  /\ leads = [n \in Node |-> 0]
+  /\ fenced = [n \in Node |-> FALSE]
+  /\ term = [n \in Node |-> 0]
+  /\ log = [n \in Node |-> <<>>]
+  /\ synced = [n \in Node |-> 0]
+  /\ vote = [t \in Term |-> [n \in Node |-> None]]
+  /\ traced = [t \in Term |-> {}]
+  /\ asked = [t \in Term |-> [n \in Node |-> None]]
+  /\ winners = [t \in Term |-> {}]
+  /\ written = [t \in Term |-> [n \in Node |-> <<>>]]
+  /\ epoch = [t \in Term |-> [n \in Node |-> 0]]
+  /\ belief = [t \in Term |-> "none"]
+  /\ stored = [t \in Term |-> [n \in Node |-> <<>>]]
+  /\ commit = [n \in Node |-> 0]
+  /\ committed = {<<>>}
+  /\ counted = [t \in Term |-> <<>>]
+  /\ named = {}
+  /\ acked = {}
+  /\ promised = {}
+
+(* Histories with one candidate in each term, n1 and n2 in turn, which     *)
+(* only n3 votes for and stores for.  So every two quorums have nothing    *)
+(* but n3 in common, if they are of different candidates.                  *)
+
+Candidate(t) == IF t % 2 = 1 THEN n1 ELSE n2
+InTurn ==
+  \A t \in Term : \A n \in Node :
+    /\ asked[t][n] # None => n = Candidate(t)
+    /\ n \in traced[t] \/ stored[t][n] # <<>> => n \in {Candidate(t), n3}
+
+(* The same, and no term is without a winner, and none but n3 ever ends.   *)
+
+OneByOne ==
+  /\ InTurn
+  /\ \A t \in Term \ {1} : term[Candidate(t)] >= t => winners[t-1] # {}
+  /\ \A n \in {n1, n2} : type[n] # "DOWN"
+=============================================================================
