@@ -1,0 +1,218 @@
+"""The command line: `hacoord init`, `serve`, `status`, `append`, `read`.
+
+Every error is one line on standard error and an exit status of `node.Exit`; a traceback is a bug. The secret is always
+read from a file: what stands on a command line, every user of the machine can see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hacoord import __version__
+from hacoord.client import Client, NotWritten, RequestRefused, Unreachable
+from hacoord.config import Config, ConfigError, load, parse_address, read_secret
+from hacoord.journal import OutcomeUnknown
+from hacoord.node import MEANING, Exit, Node, NodeFailed
+from hacoord.storage import StorageError, create
+
+UNKNOWN = 3
+"""Exit status of `append` when nobody can say whether the entry is written."""
+
+_COLUMNS = ("node", "type", "role", "term", "epoch", "leader", "last", "commit", "ready")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status."""
+    args = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = args.command
+    try:
+        return command(args)
+    except ConfigError as error:
+        return _complain(Exit.USAGE, str(error))
+    except NodeFailed as error:
+        return _complain(error.code, str(error))
+    except BrokenPipeError:
+        # Whoever read our output has heard enough; say nothing when the interpreter closes it.
+        sys.stdout = None
+        return Exit.UNEXPECTED
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # the last resort: one line, never a traceback
+        return _complain(Exit.UNEXPECTED, f"unexpected {type(error).__name__}: {error}")
+
+
+def _init(args: argparse.Namespace) -> int:
+    members: dict[str, str] = {}
+    for text in args.member:
+        name, equals, address = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--member {text!r}: NAME=HOST:PORT is wanted")
+        if name in members:
+            raise ConfigError(f"--member {name} is named twice")
+        parse_address(address)
+        if address in members.values():
+            raise ConfigError(f"--member {name}: {address} is another member's address")
+        members[name] = address
+    try:
+        create(args.directory, cluster=args.cluster, node=args.node, members=members)
+    except StorageError as error:
+        raise NodeFailed(Exit.STORAGE, str(error)) from error
+    print(f"{args.directory} is now node {args.node} of cluster {args.cluster}, whose members are {', '.join(members)}")
+    return Exit.STOPPED
+
+
+def _serve(args: argparse.Namespace) -> int:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    config = load(args.config) if args.config else Config()
+    secret_file: Path | None = args.secret_file or config.secret_file
+    if secret_file is None:
+        raise ConfigError("no secret: name its file with --secret-file, or as secret_file in the configuration")
+    node = Node(args.directory, config, read_secret(secret_file), test_faults=args.test_faults)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: node.stop())
+    code = node.run()
+    if code is not Exit.STOPPED:
+        return _complain(code, f"{node.name}: {MEANING[code]}")
+    return code
+
+
+def _status(args: argparse.Namespace) -> int:
+    rows: list[dict[str, object]] = []
+    with _client(args, args.address, timeout=2.0) as client:
+        for address in args.address:
+            try:
+                rows.append({"address": address, **client.status(address)})
+            except Unreachable as error:
+                rows.append({"address": address, "error": str(error)})
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        _print_table(rows)
+    return Exit.UNEXPECTED if any("error" in row for row in rows) else Exit.STOPPED
+
+
+def _print_table(rows: Sequence[dict[str, object]]) -> None:
+    answers = [row for row in rows if "error" not in row]
+    cells = [[_cell(row[column]) for column in _COLUMNS] for row in answers]
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *cells, strict=True)]
+    for line in [_COLUMNS, *cells] if answers else []:
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    for row in rows:
+        if "error" in row:
+            print(f"hacoord: {row['error']}", file=sys.stderr)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return str(value)
+
+
+def _append(args: argparse.Namespace) -> int:
+    with _client(args, args.address, timeout=args.timeout) as client:
+        data = sys.stdin.buffer.read() if args.data is None else args.data.encode()
+        try:
+            receipt = client.append(data)
+        except OutcomeUnknown as error:
+            return _complain(UNKNOWN, f"outcome unknown: {error}")
+        except (NotWritten, RequestRefused, ValueError) as error:
+            return _complain(Exit.UNEXPECTED, f"not written: {error}")
+    print(f"index {receipt.index}, term {receipt.term}, epoch {receipt.epoch}")
+    return Exit.STOPPED
+
+
+def _read(args: argparse.Namespace) -> int:
+    with _client(args, [args.address], timeout=10.0) as client:
+        try:
+            for entry in client.read(args.address, args.first, args.last):
+                text = entry.data.decode(errors="backslashreplace")
+                print(f"{entry.index}\t{entry.term}\t{entry.epoch}\t{text}")
+        except Unreachable as error:
+            return _complain(Exit.UNEXPECTED, str(error))
+    return Exit.STOPPED
+
+
+def _client(args: argparse.Namespace, addresses: Sequence[str], *, timeout: float) -> Client:
+    for address in addresses:
+        parse_address(address)
+    return Client(addresses, read_secret(args.secret_file), timeout=timeout)
+
+
+def _complain(code: int, reason: str) -> int:
+    print("hacoord: " + " ".join(reason.split()), file=sys.stderr)
+    return int(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hacoord",
+        description="A highly available, replicated journal with one writer at a time, that leaves evidence of it.",
+        epilog="Exit codes are in docs/operating.md.",
+    )
+    parser.add_argument("--version", action="version", version=f"hacoord {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True)
+
+    init = _command(commands, "init", _init, "make the data directory of a new node; each node of a cluster, once")
+    init.epilog = (
+        "example: hacoord init data/n1 --cluster demo --node n1 "
+        "--member n1=127.0.0.1:7001 --member n2=127.0.0.1:7002 --member n3=127.0.0.1:7003"
+    )
+    init.add_argument("directory", type=Path, metavar="DIR", help="the data directory; made if it is missing")
+    init.add_argument("--cluster", required=True, metavar="ID", help="identity of the cluster, the same for all nodes")
+    init.add_argument("--node", required=True, metavar="NAME", help="which of the members this is")
+    init.add_argument(
+        "--member", required=True, action="append", metavar="NAME=HOST:PORT", help="one voting member; repeat for each"
+    )
+
+    serve = _command(commands, "serve", _serve, "run a node until SIGTERM or SIGINT")
+    serve.epilog = "example: hacoord serve data/n1 --secret-file secret"
+    serve.add_argument("directory", type=Path, metavar="DIR", help="the data directory, made by `hacoord init`")
+    serve.add_argument("--config", type=Path, metavar="FILE", help="settings, in TOML (docs/operating.md)")
+    serve.add_argument("--secret-file", type=Path, metavar="FILE", help="the cluster's secret, for its owner only")
+    serve.add_argument("--test-faults", action="store_true", help="let clients cut this node off: for tests")
+
+    status = _command(commands, "status", _status, "show what each node says it is")
+    status.epilog = "example: hacoord status 127.0.0.1:7001 127.0.0.1:7002 --secret-file secret"
+    status.add_argument("address", nargs="+", metavar="HOST:PORT", help="a node")
+    status.add_argument("--json", action="store_true", help="as JSON")
+
+    append = _command(commands, "append", _append, "write one journal entry, at whichever node leads")
+    append.epilog = 'example: hacoord append 127.0.0.1:7001 127.0.0.1:7002 --data "hello" --secret-file secret'
+    append.add_argument("address", nargs="+", metavar="HOST:PORT", help="some nodes; they know who leads")
+    append.add_argument("--data", metavar="TEXT", help="the entry; standard input when it is left out")
+    append.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to try (10)")
+
+    read = _command(commands, "read", _read, "print the committed journal of one node: index, term, epoch, data")
+    read.epilog = "example: hacoord read 127.0.0.1:7002 --first 10 --secret-file secret"
+    read.add_argument("address", metavar="HOST:PORT", help="the node to ask")
+    read.add_argument("--first", type=int, default=1, metavar="INDEX", help="first log index (1)")
+    read.add_argument("--last", type=int, metavar="INDEX", help="last log index (the end)")
+
+    for client in (status, append, read):
+        client.add_argument("--secret-file", type=Path, required=True, metavar="FILE", help="the cluster's secret")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    function: Callable[[argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(command=function)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

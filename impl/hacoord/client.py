@@ -1,0 +1,240 @@
+"""A client of the cluster: finds the leader, appends, reads, asks for the status, and writes down what it was promised.
+
+A refused write is tried again, at whoever leads by then, until the timeout: it is certain that it was not written. An
+ambiguous one never is; `OutcomeUnknown` leaves the decision to the caller, who alone knows what a duplicate would do.
+
+With a trace directory, the client traces each write (docs/trace-format.md): the checker can then look for writes that
+were acknowledged and lost.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+from hacoord.config import parse_address
+from hacoord.journal import MAX_DATA, JournalEntry, OutcomeUnknown, Receipt
+from hacoord.raft.messages import Ref
+from hacoord.raft.outbox import Outbox
+from hacoord.trace import TraceWriter
+from hacoord.transport import ClientConnection, ConnectionFailed, HandshakeRefused, RequestUnanswered
+
+PAUSE_MIN = 0.02
+PAUSE_MAX = 0.25
+"""Seconds between two rounds of looking for a leader; doubled from the one to the other."""
+
+
+class NotWritten(Exception):
+    """No leader took the write in time; it was not and will not be written."""
+
+
+class Unreachable(Exception):
+    """The node at an address did not answer, or did not want to; nothing was changed."""
+
+
+class RequestRefused(Exception):
+    """The node understood the request and said no, for good."""
+
+
+class Client:
+    """One client, for one thread. `timeout` is how long a call may look for an answer, in seconds."""
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        secret: bytes,
+        *,
+        cluster: str | None = None,
+        name: str = "client",
+        trace_dir: Path | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        """`cluster` may be left out where any will do; not when the client traces."""
+        self._addresses = list(addresses)
+        self._secret = secret
+        self._cluster = cluster
+        self._name = name
+        self._timeout = timeout
+        self._leader: str | None = None
+        self._connections: dict[str, ClientConnection] = {}
+        self._writes = 0
+        counter = 1 if trace_dir is None else 1 + _newest_counter(trace_dir, name)
+        self._inc = f"{counter}-{secrets.token_hex(4)}"
+        self._outbox = Outbox(name, self._inc)
+        self._trace: TraceWriter | None = None
+        if trace_dir is not None:
+            if cluster is None:
+                raise ValueError("a client that traces has to name its cluster")
+            self._trace = TraceWriter(trace_dir, cluster=cluster, node=name, inc=self._inc)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections and the trace."""
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+        if self._trace is not None:
+            self._trace.close()
+
+    def append(self, data: bytes) -> Receipt:
+        """Write one journal entry; returns once it is committed.
+
+        Raises NotWritten or RequestRefused when it is certain that it was not written, OutcomeUnknown when nobody can
+        say. ValueError when it is longer than MAX_DATA.
+        """
+        if len(data) > MAX_DATA:
+            raise ValueError(f"an entry may have {MAX_DATA} bytes at most, this one has {len(data)}")
+        self._writes += 1
+        op = f"w{self._writes}"
+        self._say("Invoke", op=op)
+        try:
+            receipt = self._append({"op": "append", "data": base64.b64encode(data).decode()})
+        except OutcomeUnknown as error:
+            self._say("Unknown", op=op, error=str(error))
+            raise
+        except (NotWritten, RequestRefused) as error:
+            self._say("Fail", op=op, error=str(error))
+            raise
+        self._say("Ok", op=op, index=receipt.index, entry_term=receipt.term, ack=receipt.ack)
+        return receipt
+
+    def _append(self, request: dict[str, object]) -> Receipt:
+        deadline = time.monotonic() + self._timeout
+        pause = PAUSE_MIN
+        reason = "no address to ask"
+        while True:
+            hinted = self._leader
+            for address in self._places():
+                try:
+                    reply = self._request(address, request)
+                except Unreachable as error:
+                    reason = str(error)
+                    continue
+                match reply:
+                    case {"receipt": dict(receipt)}:
+                        self._leader = address
+                        return _receipt(receipt)
+                    case {"error": "unknown", "reason": str(why)}:
+                        raise OutcomeUnknown(why)
+                    case {"error": "bad_request", "reason": str(why)}:
+                        raise RequestRefused(why)
+                    case {"error": "not_leader", "reason": str(why), "address": str(leader)} if leader != address:
+                        reason = why
+                        self._leader = leader
+                        break
+                    case {"reason": str(why)}:
+                        reason = why
+            if self._leader == hinted:
+                self._leader = None
+                if time.monotonic() + pause >= deadline:
+                    raise NotWritten(f"no leader took the write within {self._timeout:g} s; the last answer: {reason}")
+                time.sleep(pause)
+                pause = min(2 * pause, PAUSE_MAX)
+            elif time.monotonic() >= deadline:
+                raise NotWritten(f"no leader took the write within {self._timeout:g} s; the last answer: {reason}")
+
+    def _places(self) -> list[str]:
+        """Where to ask, the most promising first."""
+        if self._leader is None:
+            return self._addresses
+        return [self._leader, *(address for address in self._addresses if address != self._leader)]
+
+    def status(self, address: str) -> dict[str, object]:
+        """What the node at this address says of itself. Raises Unreachable."""
+        return self._request(address, {"op": "status"})
+
+    def read(self, address: str, first: int = 1, last: int | None = None) -> Iterator[JournalEntry]:
+        """The committed journal entries that this node has, from index `first` to `last`. Raises Unreachable."""
+        while last is None or first <= last:
+            reply = self._request(address, {"op": "read", "first": first, "last": (1 << 62) if last is None else last})
+            following, commit = cast(int, reply["next"]), cast(int, reply["commit"])
+            for entry in cast("list[dict[str, object]]", reply["entries"]):
+                yield JournalEntry(
+                    cast(int, entry["index"]),
+                    cast(int, entry["term"]),
+                    cast(int, entry["epoch"]),
+                    base64.b64decode(cast(str, entry["data"])),
+                )
+            if following > commit or following <= first:
+                return
+            first = following
+
+    def fault(self, address: str, fault: dict[str, object]) -> None:
+        """Cut the node off (`{"block": [names]}`) or let it come back (`{"unblock": True}`): for tests of the cluster.
+
+        Raises RequestRefused unless the node runs with --test-faults.
+        """
+        reply = self._request(address, {"op": "fault", **fault})
+        if "error" in reply:
+            raise RequestRefused(str(reply.get("reason")))
+
+    def _request(self, address: str, body: dict[str, object]) -> dict[str, object]:
+        """One request and its reply. Raises Unreachable, and OutcomeUnknown when the request may have been read."""
+        try:
+            try:
+                reply = self._connection(address).request(body)
+            except ConnectionFailed:
+                # It was open before, and the node has hung up meanwhile; nothing was sent.
+                self._forget(address)
+                reply = self._connection(address).request(body)
+        except (ConnectionFailed, HandshakeRefused) as error:
+            self._forget(address)
+            raise Unreachable(str(error)) from error
+        except RequestUnanswered as error:
+            self._forget(address)
+            if body["op"] != "append":
+                raise Unreachable(str(error)) from error
+            raise OutcomeUnknown(str(error)) from error
+        match reply.get("ref"):
+            case [str(node), str(inc), int(seq)]:
+                self._outbox.heard(Ref(node, inc, seq))
+        return reply
+
+    def _connection(self, address: str) -> ClientConnection:
+        """The connection to an address, opened if there is none. Raises ConnectionFailed, HandshakeRefused."""
+        connection = self._connections.get(address)
+        if connection is None:
+            connection = self._connections[address] = ClientConnection(
+                parse_address(address),
+                cluster=self._cluster,
+                secret=self._secret,
+                name=self._name,
+                inc=self._inc,
+                timeout=self._timeout,
+            )
+        return connection
+
+    def _forget(self, address: str) -> None:
+        if self._leader == address:
+            self._leader = None
+        connection = self._connections.pop(address, None)
+        if connection is not None:
+            connection.close()
+
+    def _say(self, name: str, **fields: object) -> None:
+        self._outbox.record(name, 0, **fields)
+        events, _ = self._outbox.take()
+        if self._trace is not None:
+            self._trace.write(events)
+
+
+def _receipt(fields: dict[str, object]) -> Receipt:
+    node, inc, seq = cast("list[object]", fields["ack"])
+    ack = Ref(cast(str, node), cast(str, inc), cast(int, seq))
+    return Receipt(cast(int, fields["index"]), cast(int, fields["term"]), cast(int, fields["epoch"]), ack)
+
+
+def _newest_counter(directory: Path, name: str) -> int:
+    """The highest incarnation counter among this client's traces: what is on disk is what makes it durable."""
+    counters = [path.name.removeprefix(f"{name}.").partition("-")[0] for path in directory.glob(f"{name}.*-*.ndjson")]
+    return max((int(counter) for counter in counters if counter.isdigit()), default=0)

@@ -1,0 +1,121 @@
+"""A client's connection to one node: blocking, one request at a time. For command lines and embedding programs."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from types import TracebackType
+from typing import Self
+
+from hacoord.frames import MAX_FRAME, FrameError, FrameReader, TransportError, decode_json, encode_json, frame
+from hacoord.handshake import LIMIT, Dialer, HandshakeRefused, Hello
+
+_CHUNK = 64 * 1024
+
+
+class ConnectionFailed(TransportError):
+    """The node could not be reached, and the request was not sent: trying again, or elsewhere, is harmless."""
+
+
+class RequestUnanswered(TransportError):
+    """The request may have been sent and no answer came: it may or may not have been carried out."""
+
+
+class ClientConnection:
+    """Connects and proves the secret at once.
+
+    `timeout` is in seconds, for connecting and for each request. With `cluster` None any cluster will do: only for
+    asking a node who it is. `peer` is the node reached. Raises ConnectionFailed, or HandshakeRefused with the reason.
+    """
+
+    def __init__(
+        self, address: tuple[str, int], *, cluster: str | None, secret: bytes, name: str, inc: str, timeout: float = 5.0
+    ) -> None:
+        self._address = f"{address[0]}:{address[1]}"
+        self._timeout = timeout
+        self._reader = FrameReader()
+        self._number = 0
+        try:
+            self._socket = socket.create_connection(address, timeout)
+        except OSError as error:
+            raise ConnectionFailed(f"cannot reach {self._address}: {error}") from error
+        self._open = True
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            dialer = Dialer(Hello(cluster, name, inc, "client"), secret)
+            deadline = time.monotonic() + timeout
+            self._socket.sendall(frame(dialer.hello))
+            while dialer.peer is None:
+                reply = dialer.receive(self._next(LIMIT, deadline))
+                if reply:
+                    self._socket.sendall(frame(reply))
+            self.peer: Hello = dialer.peer
+        except HandshakeRefused as refused:
+            self.close()
+            raise HandshakeRefused(f"{self._address}: {refused.reason}") from None
+        except FrameError as error:
+            self.close()
+            raise ConnectionFailed(f"{self._address} is not a hacoord node: {error}") from error
+        except OSError as error:
+            self.close()
+            raise ConnectionFailed(f"{self._address} did not finish the handshake: {error}") from error
+
+    def request(self, body: dict[str, object]) -> dict[str, object]:
+        """Send a request and wait for its answer, at most `timeout` seconds.
+
+        Raises ConnectionFailed if nothing was sent, RequestUnanswered if no answer came (the connection is closed
+        then), FrameError if the request is too large.
+        """
+        self._number += 1
+        data = encode_json([self._number, body])
+        if len(data) > MAX_FRAME:
+            raise FrameError(f"a request of {len(data)} bytes where at most {MAX_FRAME} are allowed: make it smaller")
+        self._refuse_if_gone()
+        deadline = time.monotonic() + self._timeout
+        try:
+            self._socket.settimeout(self._timeout)
+            self._socket.sendall(frame(data))
+            answer = decode_json(self._next(MAX_FRAME, deadline))
+        except (OSError, FrameError) as error:
+            self.close()
+            raise RequestUnanswered(f"no answer from {self._address}: {error}") from error
+        if not (isinstance(answer, list) and len(answer) == 2 and answer[0] == self._number):
+            self.close()
+            raise RequestUnanswered(f"{self._address} answered something else")
+        reply = answer[1]
+        if not isinstance(reply, dict):
+            self.close()
+            raise RequestUnanswered(f"{self._address} answered something that is no object")
+        return reply
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._open = False
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _refuse_if_gone(self) -> None:
+        """A node that hung up meanwhile is noticed before anything is sent, which keeps the outcome unambiguous."""
+        if self._open and select.select([self._socket], [], [], 0)[0]:
+            # Nothing is due here: either the end of the stream, or an answer to nothing.
+            self.close()
+        if not self._open:
+            raise ConnectionFailed(f"the connection to {self._address} is closed: connect again")
+
+    def _next(self, limit: int, deadline: float) -> bytes:
+        while (body := self._reader.next(limit)) is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            self._socket.settimeout(left)
+            data = self._socket.recv(_CHUNK)
+            if not data:
+                raise ConnectionResetError("it closed the connection")
+            self._reader.feed(data)
+        return body

@@ -1,0 +1,240 @@
+"""The bytes on the wire: frames, the Raft messages in them, and JSON objects. Pure functions, no socket.
+
+A frame is a 4-byte big-endian length and that many bytes of body. The body of a Raft message is
+
+    tag (1 byte) | header length (4 bytes) | header (a JSON array) | entry table | data of all entries
+
+with one row (term, kind, size of data, digest) per entry in the table; only AppendEntries has the last two. An entry's
+index is not sent: entries follow `prev`. Decoding is strict: whatever is not exactly this raises FrameError.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable
+
+from hacoord.raft.messages import DIGEST_SIZE, Appended, AppendEntries, Entry, Kind, Message, Ref, RequestVote, Vote
+
+MAX_FRAME = 8 * 1024 * 1024
+"""Default limit of a frame's body, in bytes."""
+
+_LENGTH = struct.Struct(">I")
+_HEAD = struct.Struct(">BI")
+_ROW = struct.Struct(f">QBI{DIGEST_SIZE}s")
+_REQUEST_VOTE, _VOTE, _APPEND_ENTRIES, _APPENDED = 1, 2, 3, 4
+_KINDS = {int(kind): kind for kind in Kind}
+_INC = re.compile(r"[0-9]{1,18}-[0-9a-f]{8}")
+_LIMIT = 2**63  # integers fit SQLite's
+
+_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no number")
+
+
+_loads = json.JSONDecoder(parse_constant=_no_constant).decode
+
+
+class TransportError(Exception):
+    """Something about the network went wrong. The message says what, and what to do."""
+
+
+class FrameError(TransportError):
+    """Bytes that are not what the protocol allows here. The connection they came from is of no more use."""
+
+
+def frame(body: bytes) -> bytes:
+    """The body with its length in front."""
+    return _LENGTH.pack(len(body)) + body
+
+
+class FrameReader:
+    """Cuts a stream of bytes into bodies."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Bytes that have arrived."""
+        self._buffer += data
+
+    def next(self, limit: int) -> bytes | None:
+        """The next whole body, None if it is not all there yet. Raises FrameError for more than `limit` bytes."""
+        buffer = self._buffer
+        if len(buffer) < _LENGTH.size:
+            return None
+        size: int = _LENGTH.unpack_from(buffer)[0]
+        if size > limit:
+            raise FrameError(f"a frame of {size} bytes where at most {limit} are allowed")
+        end = _LENGTH.size + size
+        if len(buffer) < end:
+            return None
+        body = bytes(memoryview(buffer)[_LENGTH.size : end])
+        del buffer[:end]
+        return body
+
+
+def encode_json(value: object) -> bytes:
+    """Compact JSON, UTF-8. Raises ValueError or TypeError for what JSON cannot say."""
+    return _dumps(value).encode()
+
+
+def decode_json(body: bytes) -> object:
+    """The JSON value in `body`. Raises FrameError."""
+    try:
+        value: object = _loads(body.decode())
+        if b"\\u" in body:
+            _dumps(value).encode()  # half a surrogate pair is no text, and would fail later, somewhere else
+    except (ValueError, RecursionError) as error:
+        raise FrameError(f"not JSON: {error}") from None
+    return value
+
+
+def decode_object(body: bytes) -> dict[str, object]:
+    """The JSON object in `body`. Raises FrameError."""
+    value = decode_json(body)
+    if not isinstance(value, dict):
+        raise FrameError("not a JSON object")
+    return value
+
+
+def is_name(value: object) -> bool:
+    """Whether this can name a node, a client or a cluster: 1 to 64 printable ASCII characters."""
+    return type(value) is str and 1 <= len(value) <= 64 and value.isascii() and value.isprintable()
+
+
+def is_inc(value: object) -> bool:
+    """Whether this is an incarnation, "COUNTER-xxxxxxxx"."""
+    return type(value) is str and _INC.fullmatch(value) is not None
+
+
+def encode_message(message: Message) -> bytes:
+    """The body of a Raft message's frame."""
+    m = message
+    if isinstance(m, AppendEntries):
+        entries = m.entries
+        header = [m.src, m.dst, m.ref, m.term, m.prev, m.prev_term, m.commit, m.commit_ref, len(entries)]
+        head = _pack(_APPEND_ENTRIES, header)
+        rows = [_ROW.pack(e.term, e.kind, len(e.data), e.digest) for e in entries]
+        return b"".join([head, *rows, *[e.data for e in entries]])
+    if isinstance(m, Appended):
+        return _pack(_APPENDED, [m.src, m.dst, m.ref, m.term, m.ok, m.match, m.store])
+    if isinstance(m, RequestVote):
+        return _pack(_REQUEST_VOTE, [m.src, m.dst, m.ref, m.term, m.last, m.last_term, m.pre, m.campaign])
+    return _pack(_VOTE, [m.src, m.dst, m.ref, m.term, m.granted, m.pre, m.grant])
+
+
+def decode_message(body: bytes) -> Message:
+    """The Raft message in a frame's body. Raises FrameError."""
+    if len(body) < _HEAD.size:
+        raise FrameError("a message that ends in its head")
+    tag, size = _HEAD.unpack_from(body)
+    decoder = _DECODERS.get(tag)
+    if decoder is None:
+        raise FrameError(f"unknown kind of message: {tag}")
+    end = _HEAD.size + size
+    if len(body) < end:
+        raise FrameError("a message that ends in its header")
+    header = decode_json(body[_HEAD.size : end])
+    if not isinstance(header, list):
+        raise FrameError("the header of a message is not an array")
+    try:
+        return decoder(header, body, end)
+    except ValueError as error:  # too few or too many fields
+        raise FrameError(f"malformed message: {error}") from None
+
+
+def _decode_request_vote(header: list[object], body: bytes, end: int) -> Message:
+    src, dst, ref, term, last, last_term, pre, campaign = header
+    _ends(body, end)
+    return RequestVote(
+        _name(src), _name(dst), _ref(ref), _int(term), _int(last), _int(last_term), _bool(pre), _opt(campaign)
+    )
+
+
+def _decode_vote(header: list[object], body: bytes, end: int) -> Message:
+    src, dst, ref, term, granted, pre, grant = header
+    _ends(body, end)
+    return Vote(_name(src), _name(dst), _ref(ref), _int(term), _bool(granted), _bool(pre), _opt(grant))
+
+
+def _decode_appended(header: list[object], body: bytes, end: int) -> Message:
+    src, dst, ref, term, ok, match, store = header
+    _ends(body, end)
+    return Appended(_name(src), _name(dst), _ref(ref), _int(term), _bool(ok), _int(match), _opt(store))
+
+
+def _decode_append_entries(header: list[object], body: bytes, end: int) -> Message:
+    src, dst, ref, term, prev, prev_term, commit, commit_ref, count = header
+    index = _int(prev)
+    data = end + _int(count) * _ROW.size
+    if data > len(body):
+        raise FrameError("a message that ends in its table of entries")
+    entries = []
+    for entry_term, number, size, digest in _ROW.iter_unpack(memoryview(body)[end:data]):
+        kind = _KINDS.get(number)
+        if kind is None:
+            raise FrameError(f"unknown kind of entry: {number}")
+        index += 1
+        entries.append(Entry(index, _int(entry_term), kind, body[data : data + size], digest))
+        data += size
+    _ends(body, data)
+    _int(index)
+    return AppendEntries(
+        _name(src), _name(dst), _ref(ref), _int(term), _int(prev), _int(prev_term), tuple(entries), _int(commit),
+        _opt(commit_ref),
+    )  # fmt: skip
+
+
+_DECODERS: dict[int, Callable[[list[object], bytes, int], Message]] = {
+    _REQUEST_VOTE: _decode_request_vote,
+    _VOTE: _decode_vote,
+    _APPEND_ENTRIES: _decode_append_entries,
+    _APPENDED: _decode_appended,
+}
+
+
+def _pack(tag: int, header: list[object]) -> bytes:
+    text = _dumps(header).encode()
+    return _HEAD.pack(tag, len(text)) + text
+
+
+def _ends(body: bytes, end: int) -> None:
+    if len(body) != end:
+        raise FrameError(f"a message of {len(body)} bytes that should have {end}")
+
+
+def _int(value: object) -> int:
+    if type(value) is not int or not 0 <= value < _LIMIT:
+        raise FrameError(f"not a count: {value!r:.80}")
+    return value
+
+
+def _bool(value: object) -> bool:
+    if type(value) is not bool:
+        raise FrameError(f"not true or false: {value!r:.80}")
+    return value
+
+
+def _name(value: object) -> str:
+    if type(value) is not str or not is_name(value):
+        raise FrameError(f"not a name: {value!r:.80}")
+    return value
+
+
+def _ref(value: object) -> Ref:
+    if type(value) is not list or len(value) != 3:
+        raise FrameError(f"not a reference: {value!r:.80}")
+    node, inc, seq = value
+    if not is_inc(inc):
+        raise FrameError(f"not an incarnation: {inc!r:.80}")
+    return Ref(_name(node), inc, _int(seq))
+
+
+def _opt(value: object) -> Ref | None:
+    return None if value is None else _ref(value)

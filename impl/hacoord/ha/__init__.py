@@ -1,0 +1,1 @@
+"""What makes Raft a frontend: frontend types, epoch fencing and the orderly change from one state to the next."""

@@ -1,0 +1,156 @@
+"""One frontend, pure like the core it wraps: Raft, the epoch that fences, and the frontend type.
+
+The type changes in two steps. `wanted` says which transition is due; the driver has the registered executions carried
+out (StateChangeExecutor) and then calls `transferred`, which makes the change and traces it. A LEADER never changes its
+type: when it has lost the leadership, `exit_code` is set and the process must end (Frontend.tla).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import Enum
+
+from hacoord.raft.core import NotLeader, Raft, Role
+from hacoord.raft.messages import Kind, Message, Ref
+from hacoord.raft.outbox import Outbox
+
+EXIT_LOST_LEADERSHIP = 3
+
+
+class FrontendType(Enum):
+    """What a frontend is to the system it belongs to (StarRocks: FrontendNodeType)."""
+
+    INIT = "INIT"
+    UNKNOWN = "UNKNOWN"
+    FOLLOWER = "FOLLOWER"
+    OBSERVER = "OBSERVER"
+    LEADER = "LEADER"
+
+
+_T = FrontendType
+# Frontend.tla: Transfer and Activate. LEADER has no row: it leaves only by the end of its process.
+LEGAL_TRANSITIONS: dict[FrontendType, frozenset[FrontendType]] = {
+    _T.INIT: frozenset({_T.FOLLOWER, _T.OBSERVER, _T.LEADER}),
+    _T.UNKNOWN: frozenset({_T.FOLLOWER, _T.OBSERVER, _T.LEADER}),
+    _T.FOLLOWER: frozenset({_T.UNKNOWN, _T.LEADER}),
+    _T.OBSERVER: frozenset({_T.UNKNOWN}),
+    _T.LEADER: frozenset(),
+}
+
+
+class Frontend:
+    """Drives one Raft, watches what it does, and knows what the process is: which type, which epoch, ready or not."""
+
+    def __init__(self, raft: Raft, outbox: Outbox) -> None:
+        self.raft = raft
+        self.type = FrontendType.INIT
+        self.epoch: int | None = None
+        self.exit_code: int | None = None
+        self._outbox = outbox
+        self._transferring: tuple[FrontendType, int] | None = None
+        self._identity_index = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether clients may write here: LEADER, and the entry that says who leads is committed."""
+        return self.type is FrontendType.LEADER and self.raft.commit_index >= self._identity_index and not self.stopped
+
+    @property
+    def stopped(self) -> bool:
+        """Whether this process has to end, or is ending."""
+        return self.exit_code is not None
+
+    def start(self, disk: str) -> None:
+        """Trace the beginning of this incarnation; `disk` is the identity of its data directory."""
+        self.raft.start(disk)
+
+    def deadline(self) -> float:
+        """When `tick` wants to be called next, in seconds on the driver's monotonic clock."""
+        return self.raft.deadline()
+
+    def step(self, message: Message, now: float) -> None:
+        """Take in one message; nothing once the process has to end."""
+        if not self.stopped:
+            self.raft.step(message, now)
+            self._watch()
+
+    def tick(self, now: float) -> None:
+        """Let time pass; nothing once the process has to end."""
+        if not self.stopped:
+            self.raft.tick(now)
+            self._watch()
+
+    def _watch(self) -> None:
+        if self.type is FrontendType.LEADER and self.raft.role is not Role.LEADER:
+            self.exit(EXIT_LOST_LEADERSHIP)
+
+    def wanted(self) -> FrontendType | None:
+        """The transition to carry out now, offered once; None while one is under way or nothing is to change."""
+        if self._transferring or self.stopped:
+            return None
+        target = self._target()
+        if target is None or target not in LEGAL_TRANSITIONS[self.type]:
+            return None
+        self._transferring = (target, self.raft.term)
+        return target
+
+    def _target(self) -> FrontendType | None:
+        if self.raft.role is Role.LEADER:
+            return FrontendType.LEADER if self.raft.fenced else None
+        if self.raft.leader is None:
+            return FrontendType.UNKNOWN
+        return FrontendType.FOLLOWER if self.raft.name in self.raft.voters else FrontendType.OBSERVER
+
+    def transferred(self, to: FrontendType) -> None:
+        """The executions for the transition offered last are done: change, and trace it.
+
+        A change that events have overtaken is dropped; but leadership lost after the executions of a leader have run
+        ends the process, because nothing can undo them.
+        """
+        if self._transferring is None or self._transferring[0] is not to:
+            raise ValueError(f"no transition to {to.value} is under way")
+        _, term = self._transferring
+        self._transferring = None
+        leads = self.raft.role is Role.LEADER
+        if self.stopped:
+            return
+        if to is not FrontendType.LEADER:
+            if not leads:
+                self.transfer(to)
+        elif leads and self.raft.term == term:
+            self.activate()
+        else:
+            self.exit(EXIT_LOST_LEADERSHIP)
+
+    def transfer(self, to: FrontendType) -> None:
+        """Become FOLLOWER, OBSERVER or UNKNOWN (Frontend: Transfer)."""
+        self.type = to
+        self._outbox.record("Transfer", self.raft.term, to=to.value)
+
+    def activate(self) -> None:
+        """Become LEADER, all earlier ones being fenced, and write into the journal who leads (Fencing: Activate)."""
+        self.type = FrontendType.LEADER
+        self.epoch = self.raft.log.last_epoch
+        self._outbox.record("Activate", self.raft.term, epoch=self.epoch)
+        identity = json.dumps({"leader": self.raft.name, "epoch": self.epoch}, separators=(",", ":"))
+        self._identity_index, _ = self.raft.propose(Kind.LEADER, [identity.encode()])
+
+    def append(self, data: Sequence[bytes]) -> tuple[int, int]:
+        """Propose journal entries; returns the first and last index. Raises NotLeader unless this node is ready."""
+        if not self.ready:
+            leader = self.raft.leader
+            raise NotLeader(None if leader == self.raft.name else leader)
+        return self.raft.propose(Kind.WRITE, data)
+
+    def ack(self, first: int, last: int) -> Ref:
+        """A client is about to be told that its entries are committed (Frontend: Ack); returns the event to cite."""
+        return self._outbox.record("Ack", self.raft.term, first=first, last=last)
+
+    def exit(self, code: int) -> None:
+        """The process is about to end with this status: give up leading, and say so (Frontend: Exit)."""
+        if self.stopped:
+            return
+        self.raft.conclude()
+        self.exit_code = code
+        self._outbox.record("Exit", self.raft.term, code=code)

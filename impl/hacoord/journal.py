@@ -1,0 +1,249 @@
+"""The replicated journal, as the system that embeds a node sees it: append, read, replay.
+
+An append comes back in exactly one of three ways, and the difference matters: a `Receipt` (committed under the epoch
+of this leader), a refusal (`NotLeader`, `Overloaded`: it was not and will not be written, so trying again is safe), or
+`OutcomeUnknown` (it may or may not be written: trying again may write it twice).
+
+`append`, `read` and `close` may be called from any thread; everything else belongs to the loop in node.py.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from hacoord.config import Batch
+from hacoord.ha.frontend import Frontend
+from hacoord.raft.core import NotLeader, Role
+from hacoord.raft.log import epoch_of
+from hacoord.raft.messages import Kind, Ref
+
+__all__ = ["Journal", "JournalEntry", "NotLeader", "OutcomeUnknown", "Overloaded", "Receipt", "ReplayFailed"]
+
+MAX_DATA = 256 * 1024
+"""The longest entry, in bytes: it must fit into a frame with room to spare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The promise that an entry is committed: its place in the log, its leader's epoch, and the Ack as evidence."""
+
+    index: int
+    term: int
+    epoch: int
+    ack: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One committed entry of the journal. Indexes have gaps where the log holds records of its own."""
+
+    index: int
+    term: int
+    epoch: int
+    data: bytes
+
+
+class Overloaded(Exception):
+    """Too many writes are waiting; this one was not and will not be written."""
+
+
+class OutcomeUnknown(Exception):
+    """The write was proposed, and nobody can say whether it will be committed."""
+
+
+class ReplayFailed(Exception):
+    """A replay callback raised: what it keeps no longer follows the journal, so the process has to end."""
+
+
+Outcome = Receipt | NotLeader | Overloaded | OutcomeUnknown
+Answer = Callable[[Outcome], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """A write on its way; `start` says, when the write's turn has come, whether anybody still wants it."""
+
+    data: bytes
+    answer: Answer
+    start: Callable[[], bool]
+
+
+class Journal:
+    """The journal of one node."""
+
+    def __init__(self, frontend: Frontend, batch: Batch, wake: Callable[[], None]) -> None:
+        """`wake` ends the loop's wait from another thread."""
+        self._frontend = frontend
+        self._batch = batch
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._closed = False
+        self._waiting: deque[_Write] = deque()
+        self._proposed: deque[tuple[int, int, Answer]] = deque()
+        self._due: list[tuple[Answer, Outcome]] = []
+        self._callbacks: list[Callable[[JournalEntry], None]] = []
+        self._epochs: list[tuple[int, int]] = []
+        self.applied = 0
+        """Index of the last log entry that has been replayed."""
+
+    # --- for the embedding system --------------------------------------------------------------------------------
+
+    def append(self, data: bytes, timeout: float) -> Receipt:
+        """Write one entry; returns once it is committed under the epoch of this node, the LEADER.
+
+        Raises NotLeader (with the leader's name, if known) and Overloaded when the entry was not and will not be
+        written, OutcomeUnknown when leadership was lost or `timeout` seconds passed after it was proposed, ValueError
+        when it is longer than MAX_DATA.
+        """
+        future: Future[Outcome] = Future()
+        self.submit(data, future.set_result, future.set_running_or_notify_cancel)
+        self._wake()
+        try:
+            outcome = future.result(timeout)
+        except TimeoutError:
+            if future.cancel():
+                raise Overloaded(f"the write had to wait more than {timeout:g} s for its turn") from None
+            raise OutcomeUnknown(f"not committed within {timeout:g} s; it may still be") from None
+        if isinstance(outcome, Receipt):
+            return outcome
+        raise outcome
+
+    def read(self, first: int, last: int) -> list[JournalEntry]:
+        """The journal's entries with first <= index <= last, as far as this node has replayed them.
+
+        A node that lags behind returns less than its leader would.
+        """
+        # Entries up to `applied` never change or move, so that other threads may read them while the loop runs.
+        raft = self._frontend.raft
+        entries = map(raft.entry, range(max(first, 1), min(last, self.applied) + 1))
+        return [self._journal_entry(e.index, e.term, e.data) for e in entries if e.kind is Kind.WRITE]
+
+    def on_entry(self, callback: Callable[[JournalEntry], None]) -> None:
+        """Have every committed entry replayed to `callback`, in order, from the first one on after each start.
+
+        Call before the node runs. The callback runs in the node's loop: a slow one delays heartbeats, and one that
+        raises ends the process.
+        """
+        self._callbacks.append(callback)
+
+    # --- for the loop --------------------------------------------------------------------------------------------
+
+    def submit(self, data: bytes, answer: Answer, start: Callable[[], bool] = lambda: True) -> None:
+        """Queue a write; `answer` is called once, in the loop, with what became of it."""
+        if len(data) > MAX_DATA:
+            raise ValueError(f"an entry may have {MAX_DATA} bytes at most, this one has {len(data)}")
+        with self._lock:
+            if self._closed:
+                refusal: Outcome | None = NotLeader(None)
+            elif len(self._waiting) + len(self._proposed) >= self._batch.queue:
+                refusal = Overloaded(f"{self._batch.queue} writes are waiting already; this one was not taken in")
+            else:
+                refusal = None
+                self._waiting.append(_Write(data, answer, start))
+        if refusal is not None and start():
+            answer(refusal)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether writes wait for the next turn."""
+        return bool(self._waiting)
+
+    def propose(self) -> None:
+        """Put what waits into the log, as much as one turn takes, or have it refused."""
+        writes = self._next_batch()
+        if not writes:
+            return
+        try:
+            first, _ = self._frontend.append([write.data for write in writes])
+        except NotLeader as refusal:
+            self._due += [(write.answer, refusal) for write in writes]
+            return
+        term = self._frontend.raft.term
+        self._proposed += [(first + i, term, write.answer) for i, write in enumerate(writes)]
+
+    def _next_batch(self) -> list[_Write]:
+        writes: list[_Write] = []
+        size = 0
+        while self._waiting and len(writes) < self._batch.entries and size < self._batch.bytes:
+            write = self._waiting.popleft()
+            if write.start():
+                writes.append(write)
+                size += len(write.data)
+        return writes
+
+    def replay(self) -> None:
+        """Hand newly committed entries to the callbacks. Raises ReplayFailed."""
+        raft = self._frontend.raft
+        while self.applied < raft.commit_index:
+            entry = raft.entry(self.applied + 1)
+            match entry.kind:
+                case Kind.EPOCH:
+                    self._epochs.append((entry.index, epoch_of(entry)))
+                case Kind.WRITE if self._callbacks:
+                    self._call(self._journal_entry(entry.index, entry.term, entry.data))
+            self.applied = entry.index
+
+    def _call(self, entry: JournalEntry) -> None:
+        for callback in self._callbacks:
+            try:
+                callback(entry)
+            except Exception as error:  # whatever the embedding system raises, the answer is the same
+                raise ReplayFailed(f"replay of entry {entry.index} failed: {error}") from error
+
+    def acknowledge(self) -> None:
+        """Record an Ack for what is committed now, or give up what this node, leading no more, can't vouch for."""
+        raft = self._frontend.raft
+        if not self._proposed:
+            return
+        if self._frontend.stopped or raft.role is not Role.LEADER or self._proposed[0][1] != raft.term:
+            self._give_up("the leader lost its office")
+            return
+        done: list[tuple[int, int, Answer]] = []
+        while self._proposed and self._proposed[0][0] <= raft.commit_index:
+            done.append(self._proposed.popleft())
+        if done:
+            epoch = self._frontend.epoch
+            assert epoch is not None, "only a LEADER takes writes in"
+            ack = self._frontend.ack(done[0][0], done[-1][0])
+            self._due += [(answer, Receipt(index, term, epoch, ack)) for index, term, answer in done]
+
+    def answer(self) -> None:
+        """Tell the callers what became of their writes. Only after the Acks have been traced."""
+        due, self._due = self._due, []
+        for answer, outcome in due:
+            answer(outcome)
+
+    def close(self) -> None:
+        """Refuse what comes from now on and what waits; what was proposed may still be acknowledged."""
+        with self._lock:
+            self._closed = True
+            waiting, self._waiting = self._waiting, deque()
+        self._due += [(write.answer, NotLeader(None)) for write in waiting if write.start()]
+
+    def abandon(self) -> None:
+        """The loop has ended, perhaps before an Ack was traced: nothing is promised any more. The last call."""
+        self.close()
+        self._give_up("the node ended")
+        unknown = OutcomeUnknown("the node ended; the write may still be committed")
+        self._due = [(answer, unknown if isinstance(outcome, Receipt) else outcome) for answer, outcome in self._due]
+        self.answer()
+
+    @property
+    def has_proposed(self) -> bool:
+        """Whether writes are proposed and not yet acknowledged."""
+        return bool(self._proposed)
+
+    def _give_up(self, why: str) -> None:
+        unknown = OutcomeUnknown(f"{why}; the write may still be committed")
+        self._due += [(answer, unknown) for _, _, answer in self._proposed]
+        self._proposed.clear()
+
+    def _journal_entry(self, index: int, term: int, data: bytes) -> JournalEntry:
+        """With the epoch of the newest epoch record before it in the log."""
+        position = bisect_right(self._epochs, (index,)) - 1
+        return JournalEntry(index, term, self._epochs[position][1] if position >= 0 else 0, data)

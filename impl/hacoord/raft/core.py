@@ -1,0 +1,502 @@
+"""Raft as a pure state machine: no clock, no socket, no disk, no logging (Ongaro and Ousterhout, 2014).
+
+Inputs are `step(message)`, `tick(now)` and `propose(data)`. A driver then turns the crank:
+
+    events, messages = raft.take()      # trace the events, then send the messages
+    write = raft.to_persist()           # one disk transaction, if any
+    raft.persisted()                    # ... and take() again
+
+`take` gives out only what may be said before the disk has synced; `persisted` frees the rest. A method that records a
+trace event bears its name: campaign, grant, win, append, store, commit, lose.
+
+Beyond figure 2 of the paper: pre-vote and check-quorum (Ongaro's thesis, 9.6 and 6.2), and the epoch record, the first
+entry of every leader's term, which fences all earlier leaders once it is committed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from hacoord.raft.leadership import Leadership, Limits
+from hacoord.raft.log import Log, epoch_record
+from hacoord.raft.messages import (
+    Appended,
+    AppendEntries,
+    Entry,
+    HardState,
+    Kind,
+    Message,
+    Persist,
+    Ref,
+    RequestVote,
+    Vote,
+)
+from hacoord.raft.outbox import Event, Outbox
+
+
+class Role(Enum):
+    """What a node is in its present term."""
+
+    FOLLOWER = "follower"
+    PRECANDIDATE = "precandidate"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
+
+
+class NotLeader(Exception):
+    """This node may not append; `leader` is who could, as far as it knows."""
+
+    def __init__(self, leader: str | None) -> None:
+        advice = f"ask {leader}" if leader else "none is known: try again"
+        super().__init__(f"not the leader; {advice}")
+        self.leader = leader
+
+
+class LogDiverged(Exception):
+    """Two nodes disagree where Raft says they cannot: stop this node, and keep its files for examination."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Timeouts in seconds. Each election waits a random time between one and two election timeouts."""
+
+    election: float = 0.5
+    heartbeat: float = 0.1
+
+
+class Raft:
+    """One node's part in the protocol."""
+
+    def __init__(
+        self,
+        name: str,
+        voters: Sequence[str],
+        outbox: Outbox,
+        *,
+        now: float,
+        observers: Sequence[str] = (),
+        hard_state: HardState | None = None,
+        entries: Sequence[Entry] = (),
+        timing: Timing | None = None,
+        limits: Limits | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Take up where the disk left off. `now` and every later time is seconds on one monotonic clock."""
+        self.name = name
+        self.voters = tuple(sorted(voters))
+        self.peers = tuple(n for n in sorted((*voters, *observers)) if n != name)
+        self.outbox = outbox
+        self.log = Log(entries)
+        state = hard_state or HardState()
+        self.term = state.term
+        self.vote = state.vote
+        self.role = Role.FOLLOWER
+        self.leader: str | None = None
+        self.commit_index = 0
+        self.epoch_index = 0
+        self._timing = timing or Timing()
+        self._limits = limits or Limits()
+        self._rng = rng or random.Random()
+        self._leader_seen = -self._timing.election
+        self._now = now
+        self._deadline = now
+        self._ballots: dict[str, Ref | None] = {}
+        self._leadership: Leadership | None = None
+        self._quorum_check = now
+        self._campaign: Ref | None = None
+        self._commit_ref: Ref | None = None
+        # Where the disk stands: is the hard state newer than it, and from which index on is the log.
+        self._hard_dirty = False
+        self._dirty_from = 0
+        self._synced = self.log.last
+        # What has been traced: the end of the last Append, and the (term, last) of the last Store.
+        self._appended = self.log.last
+        self._stored = (0, 0)
+        self._store_ref: Ref | None = None
+        # As a follower: how far the log is the leader's, what it says is committed, and whether it is owed an answer.
+        self._matched = 0
+        self._leader_commit: tuple[int, Ref | None] = (0, None)
+        self._owes_answer = False
+        self._wait_for_election()
+
+    # --- what drivers call ---------------------------------------------------------------------------------------
+
+    @property
+    def last(self) -> int:
+        """Index of the last log entry."""
+        return self.log.last
+
+    @property
+    def quorum(self) -> int:
+        """How many voters are more than half."""
+        return len(self.voters) // 2 + 1
+
+    @property
+    def fenced(self) -> bool:
+        """Whether this leader knows its own epoch record committed (Frontend: `fenced`)."""
+        return self.role is Role.LEADER and self.commit_index >= self.epoch_index
+
+    def entry(self, index: int) -> Entry:
+        """The log entry at an index; IndexError when there is none."""
+        return self.log[index]
+
+    def start(self, disk: str) -> None:
+        """Trace what this incarnation found on its disk. Call once, before anything else."""
+        self.outbox.record(
+            "Start",
+            self.term,
+            vote=self.vote,
+            last=self.log.last,
+            last_term=self.log.last_term,
+            digest=self.log.digest_at(self.log.last).hex(),
+            disk=disk,
+            voters=list(self.voters),
+        )
+
+    def deadline(self) -> float:
+        """The time at which `tick` wants to be called next."""
+        return self._deadline
+
+    def tick(self, now: float) -> None:
+        """Let time pass: heartbeats and the quorum check of a leader, the election timeout of all others."""
+        self._now = now
+        if now < self._deadline:
+            return
+        if self._leadership:
+            self._leadership.heartbeat()
+            self._deadline = now + self._timing.heartbeat
+            if now >= self._quorum_check:
+                self._check_quorum(self._leadership)
+        else:
+            self.leader = None
+            self._wait_for_election()
+            if self.name in self.voters:
+                self._precampaign()
+
+    def step(self, message: Message, now: float) -> None:
+        """Take in one message. Raises LogDiverged when it contradicts what is committed here."""
+        self._now = now
+        self.outbox.heard(message.ref)
+        match message:
+            case RequestVote():
+                self._on_request_vote(message)
+            case Vote():
+                self._on_vote(message)
+            case AppendEntries():
+                self._on_append_entries(message)
+            case Appended():
+                self._on_appended(message)
+
+    def propose(self, kind: Kind, data: Sequence[bytes]) -> tuple[int, int]:
+        """Append entries as the leader; returns the first and last index. Raises NotLeader."""
+        if self.role is not Role.LEADER:
+            raise NotLeader(self.leader)
+        first = self.log.last + 1
+        for item in data:
+            self.log.append(self.term, kind, item)
+        self._dirty_from = self._dirty_from or first
+        return first, self.log.last
+
+    def to_persist(self) -> Persist | None:
+        """What the disk must take in one transaction before `persisted` is called; None when it is up to date."""
+        if not self._hard_dirty and not self._dirty_from:
+            return None
+        hard_state = HardState(self.term, self.vote) if self._hard_dirty else None
+        entries = tuple(self.log.between(self._dirty_from, self.log.last)) if self._dirty_from else ()
+        return Persist(hard_state, self._dirty_from, entries)
+
+    def persisted(self) -> None:
+        """The disk has everything `to_persist` returned."""
+        self._hard_dirty = False
+        self._dirty_from = 0
+        self._synced = self.log.last
+        self.outbox.release()
+        if self.role is Role.CANDIDATE:
+            self._count_votes()
+
+    def take(self) -> tuple[list[Event], list[Message]]:
+        """Events to trace and then messages to send, as far as they need not wait for the disk."""
+        if self.role is Role.LEADER or not self.outbox.holding:
+            self._settle()
+        return self.outbox.take()
+
+    # --- the end of a turn ---------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Say what this turn has come to: at most one Append, Store and Commit, and one frame to each peer."""
+        if self._leadership:
+            self.append(self._leadership)
+            durable = self.log.last if self.outbox.holding else self._synced
+            if durable >= self.epoch_index:
+                self.store(durable)
+            self._commit_what_a_quorum_stored(self._leadership)
+            for to, prev, entries in self._leadership.frames(self.log, self.commit_index):
+                self._send_entries(to, prev, entries)
+        elif self._owes_answer:
+            if self._matched == self.log.last:
+                self.store(self._matched)
+            self._answer_leader()
+            target, ref = self._leader_commit
+            self.commit(min(target, self._matched), leader_commit=ref)
+
+    def append(self, leadership: Leadership) -> None:
+        """Trace the entries put into the log since the last Append, a frame at a time (Ballot: Append)."""
+        while self._appended < self.log.last:
+            first = self._appended + 1
+            last = leadership.piece(self.log, first)
+            opening = {"epoch": self.log.last_epoch} if first == self.epoch_index else {}
+            digest = self.log.digest_at(last).hex()
+            self.outbox.record("Append", self.term, first=first, last=last, digest=digest, **opening)
+            self._appended = last
+
+    def store(self, last: int) -> None:
+        """Trace that the log is durable up to `last`, its end, and agrees with the log of this term's leader."""
+        if last == 0 or self._stored == (self.term, last):
+            return
+        self._store_ref = self.outbox.record(
+            "Store", self.term, last=last, last_term=self.log.term_at(last), digest=self.log.digest_at(last).hex()
+        )
+        self._stored = (self.term, last)
+
+    def commit(self, index: int, **evidence: object) -> None:
+        """Take the log up to `index` as committed; the evidence is the Stores counted, or the leader's Commit."""
+        if index <= self.commit_index:
+            return
+        first = self.commit_index + 1
+        epochs = self.log.epochs(first, index)
+        if epochs:
+            evidence["epochs"] = epochs
+        runs = self.log.runs(first, index)
+        self.commit_index = index
+        self._commit_ref = self.outbox.record(
+            "Commit", self.term, runs=runs, digest=self.log.digest_at(index).hex(), **evidence
+        )
+
+    def _commit_what_a_quorum_stored(self, leadership: Leadership) -> None:
+        """Commit what more than half of the voters stored in this term, if the entry there is of this term (5.4.2)."""
+        stores = leadership.stores(self.voters)
+        if self._store_ref and self._stored[0] == self.term:
+            stores.append((self._stored[1], self._store_ref))
+        if len(stores) < self.quorum:
+            return
+        index = sorted(reach for reach, _ in stores)[-self.quorum]
+        if index > self.commit_index and self.log.term_at(index) == self.term:
+            self.commit(index, stores=[ref for _, ref in stores])
+
+    def _send_entries(self, to: str, prev: int, entries: tuple[Entry, ...]) -> None:
+        self.outbox.send(
+            AppendEntries(
+                self.name,
+                to,
+                self.outbox.newest,
+                self.term,
+                prev,
+                self.log.term_at(prev),
+                entries,
+                self.commit_index,
+                self._commit_ref,
+            )
+        )
+
+    def _answer_leader(self) -> None:
+        self._owes_answer = False
+        assert self.leader is not None
+        store = self._store_ref if self._stored[0] == self.term else None
+        self.outbox.send(
+            Appended(self.name, self.leader, self.outbox.newest, self.term, True, self._matched, store)
+        )
+
+    # --- elections -----------------------------------------------------------------------------------------------
+
+    def _wait_for_election(self) -> None:
+        self._deadline = self._now + self._timing.election * (1 + self._rng.random())
+
+    def _leave_term(self, term: int) -> None:
+        """Move on to a higher term."""
+        self.conclude()
+        self.term = term
+        self.vote = None
+        self._hard_dirty = True
+        self.outbox.hold()
+        self.role = Role.FOLLOWER
+        self.leader = None
+        self._matched = 0
+        self._leader_commit = (0, None)
+
+    def conclude(self) -> None:
+        """Say all there is to say of this term, and stop leading it. Nothing more comes of it, unless more comes in."""
+        if self._leadership:
+            # Before anything is held back: nobody must find entries on a disk that no trace tells of.
+            self.append(self._leadership)
+        if self._dirty_from:
+            self.outbox.hold()
+        self._settle()
+        if self.role is Role.LEADER:
+            self.lose()
+
+    def lose(self) -> None:
+        """Stop leading, in this term; whatever was appended in it stays in the log (Fencing: Lose)."""
+        self.outbox.record("Lose", self.term)
+        self.role = Role.FOLLOWER
+        self.leader = None
+        self._leadership = None
+        self._wait_for_election()
+
+    def _ask_for_votes(self, term: int, pre: bool) -> None:
+        for name in self.peers:
+            if name in self.voters:
+                self.outbox.send(
+                    RequestVote(
+                        self.name,
+                        name,
+                        self.outbox.newest,
+                        term,
+                        self.log.last,
+                        self.log.last_term,
+                        pre,
+                        None if pre else self._campaign,
+                    )
+                )
+
+    def _precampaign(self) -> None:
+        """Ask whether an election could be won before disturbing anyone with a higher term (thesis 9.6)."""
+        self.role = Role.PRECANDIDATE
+        self._ballots = {self.name: None}
+        self._ask_for_votes(self.term + 1, pre=True)
+        self._count_votes()
+
+    def campaign(self) -> None:
+        """Stand for election in the next term, with one's own vote (Ballot: Campaign)."""
+        self._leave_term(self.term + 1)
+        self.role = Role.CANDIDATE
+        self.vote = self.name
+        self._campaign = self.outbox.record(
+            "Campaign", self.term, last=self.log.last, last_term=self.log.last_term, voters=list(self.voters)
+        )
+        self._ballots = {self.name: self._campaign}
+        self._wait_for_election()
+        self._ask_for_votes(self.term, pre=False)
+
+    def _on_request_vote(self, m: RequestVote) -> None:
+        # A node that hears from a leader disturbs nobody and lets nobody disturb it (thesis 4.2.3).
+        content = self.role is Role.LEADER or (
+            self.leader is not None and self._now < self._leader_seen + self._timing.election
+        )
+        up_to_date = (m.last_term, m.last) >= (self.log.last_term, self.log.last)
+        if m.pre:
+            granted = m.term > self.term and up_to_date and not content and self.name in self.voters
+            self._send_vote(m.src, granted, pre=True)
+            return
+        if m.term > self.term and not content:
+            self._leave_term(m.term)
+        if m.term == self.term and self.vote is None and up_to_date and self.name in self.voters:
+            assert m.campaign is not None
+            self.grant(m.src, m.campaign)
+        elif m.term < self.term or not content:
+            self._send_vote(m.src, False, pre=False)
+
+    def grant(self, candidate: str, campaign: Ref) -> None:
+        """Vote for a candidate, durably, once in this term (Ballot: Grant)."""
+        self.vote = candidate
+        self._hard_dirty = True
+        self.outbox.hold()
+        grant = self.outbox.record(
+            "Grant", self.term, candidate=candidate, campaign=campaign, last=self.log.last, last_term=self.log.last_term
+        )
+        self._wait_for_election()
+        self._send_vote(candidate, True, pre=False, grant=grant)
+
+    def _send_vote(self, to: str, granted: bool, *, pre: bool, grant: Ref | None = None) -> None:
+        self.outbox.send(Vote(self.name, to, self.outbox.newest, self.term, granted, pre, grant))
+
+    def _on_vote(self, m: Vote) -> None:
+        if m.term > self.term:
+            self._leave_term(m.term)
+            return
+        expected = Role.PRECANDIDATE if m.pre else Role.CANDIDATE
+        if m.granted and self.role is expected and (m.pre or m.term == self.term):
+            self._ballots[m.src] = m.grant
+            self._count_votes()
+
+    def _count_votes(self) -> None:
+        if len(self._ballots) < self.quorum:
+            return
+        if self.role is Role.PRECANDIDATE:
+            self.campaign()
+        elif self.role is Role.CANDIDATE and not self._hard_dirty:
+            self.win()
+
+    def win(self) -> None:
+        """Lead this term, and open it with an epoch record that follows the last one in the log (Fencing: Claim)."""
+        self.outbox.record("Win", self.term, grants=list(self._ballots.values()))
+        self.role = Role.LEADER
+        self.leader = self.name
+        self._leadership = Leadership(self.peers, self.log.last, self._now, self._limits)
+        self._appended = self.log.last
+        self._quorum_check = self._now + self._timing.election
+        self._deadline = self._now + self._timing.heartbeat
+        self.epoch_index, _ = self.propose(Kind.EPOCH, [epoch_record(self.log.last_epoch + 1, self.name)])
+
+    def _check_quorum(self, leadership: Leadership) -> None:
+        """Step down when more than half of the voters have been silent for an election timeout (thesis 6.2)."""
+        self._quorum_check = self._now + self._timing.election
+        alive = leadership.heard_since(self._now - self._timing.election) | {self.name}
+        if len(alive.intersection(self.voters)) < self.quorum:
+            self.conclude()
+
+    # --- replication ---------------------------------------------------------------------------------------------
+
+    def _on_append_entries(self, m: AppendEntries) -> None:
+        if m.term > self.term:
+            self._leave_term(m.term)
+        if m.term < self.term:
+            self.outbox.send(Appended(self.name, m.src, self.outbox.newest, self.term, False, 0, None))
+            return
+        if self.role is Role.LEADER:
+            raise LogDiverged(f"{m.src} claims to lead term {m.term}, which {self.name} leads")
+        self.role = Role.FOLLOWER
+        self.leader = m.src
+        self._leader_seen = self._now
+        self._wait_for_election()
+        if not self.log.holds(m.prev, m.prev_term):
+            self._refuse(m)
+            return
+        self._take_entries(m)
+        self._matched = max(self._matched, m.prev + len(m.entries))
+        if self.log.last_term == self.term:
+            self._matched = self.log.last
+        if m.commit > self._leader_commit[0]:
+            self._leader_commit = (m.commit, m.commit_ref)
+        self._owes_answer = True
+
+    def _refuse(self, m: AppendEntries) -> None:
+        """Say where the leader had better try next: no later than where this log could still agree with its own."""
+        hint = min(m.prev - 1, self.log.last)
+        while hint > self.commit_index and self.log.term_at(hint) > m.prev_term:
+            hint -= 1
+        self.outbox.send(Appended(self.name, m.src, self.outbox.newest, self.term, False, hint, None))
+
+    def _take_entries(self, m: AppendEntries) -> None:
+        """Put the leader's entries into the log, giving up what conflicts with them (Raft 5.3)."""
+        new = [e for e in m.entries if not self.log.holds(e.index, e.term)]
+        if not new:
+            return
+        first = new[0].index
+        if first <= self.commit_index:
+            raise LogDiverged(f"{m.src} sent another entry {first} than the one {self.name} knows to be committed")
+        self.log.truncate(first)
+        for entry in new:
+            if self.log.append(entry.term, entry.kind, entry.data).digest != entry.digest:
+                raise LogDiverged(f"entry {entry.index} from {m.src} does not continue the log of {self.name}")
+        self._dirty_from = min(self._dirty_from or first, first)
+        self.outbox.hold()
+
+    def _on_appended(self, m: Appended) -> None:
+        if m.term > self.term:
+            self._leave_term(m.term)
+            return
+        if self._leadership and m.term == self.term and m.src in self.peers:
+            self._leadership.answered(m, self._now)

@@ -1,0 +1,122 @@
+"""What the leader of one term knows of its peers, and what it sends them next. Begins with Win, ends with Lose."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from hacoord.raft.log import Log
+from hacoord.raft.messages import Appended, Entry, Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a leader sends: entries and bytes in one frame, and entries a peer has not answered for."""
+
+    frame_entries: int = 1024
+    frame_bytes: int = 1 << 20
+    window_entries: int = 8192
+
+
+@dataclass(slots=True)
+class Progress:
+    """One peer: what it gets next, what it has stored, and whether the leader still looks for where they agree."""
+
+    next: int
+    heard: float
+    match: int = 0
+    store: Ref | None = None
+    probing: bool = True
+    awaiting: bool = False
+    due: bool = True
+    commit_told: int = 0
+
+
+class Leadership:
+    """The leader's side of replication (Raft 5.3): while probing one frame at a time, else as the window allows."""
+
+    def __init__(self, peers: Iterable[str], last: int, now: float, limits: Limits) -> None:
+        """Begin with a log that ends at `last`, at `now` seconds, having heard nothing yet."""
+        self._peers = {name: Progress(next=last + 1, heard=now) for name in peers}
+        self._limits = limits
+        self._opening = last + 1
+        self._ends = array("q")
+
+    def piece(self, log: Log, first: int) -> int:
+        """The last of the entries from `first` on that the next Append covers: no more than fit into one frame."""
+        end = first + len(self._slice(log, first)) - 1
+        self._ends.append(end)
+        return end
+
+    def heartbeat(self) -> None:
+        """Every peer is owed a frame, and is asked again for what it has not answered."""
+        for peer in self._peers.values():
+            peer.due = True
+            peer.awaiting = False
+
+    def heard_since(self, then: float) -> set[str]:
+        """The peers that have answered since a time in seconds."""
+        return {name for name, peer in self._peers.items() if peer.heard >= then}
+
+    def stores(self, voters: Iterable[str]) -> list[tuple[int, Ref]]:
+        """How far each of these peers is known to have stored the log of this term, and the Store that says so."""
+        peers = (self._peers[name] for name in voters if name in self._peers)
+        return [(peer.match, peer.store) for peer in peers if peer.store]
+
+    def answered(self, m: Appended, now: float) -> None:
+        """Take in a peer's answer of this term."""
+        peer = self._peers[m.src]
+        peer.heard = now
+        peer.awaiting = False
+        if m.ok:
+            peer.probing = False
+            if m.match >= peer.match:
+                peer.match = m.match
+                peer.store = m.store or peer.store
+            peer.next = max(peer.next, peer.match + 1)
+        elif m.match + 1 < peer.next:
+            peer.probing = True
+            peer.next = max(peer.match, m.match) + 1
+
+    def frames(self, log: Log, commit: int) -> Iterator[tuple[str, int, tuple[Entry, ...]]]:
+        """For each peer that is to get one now: its name, the index before the entries, and the entries.
+
+        A frame carries entries the peer lacks, news of the commit index, or is a heartbeat that is due.
+        """
+        for name, peer in self._peers.items():
+            open_window = not peer.awaiting and peer.next - peer.match <= self._limits.window_entries
+            entries = self._entries(log, peer.next) if open_window and peer.next <= log.last else ()
+            news = peer.commit_told < commit and not peer.awaiting
+            if not (entries or news or peer.due):
+                continue
+            prev = peer.next - 1
+            peer.due = False
+            peer.commit_told = commit
+            peer.awaiting = peer.probing
+            if not peer.probing:
+                peer.next += len(entries)
+            yield name, prev, entries
+
+    def _entries(self, log: Log, first: int) -> tuple[Entry, ...]:
+        """The entries of the next frame. Those of this term end where an Append ended.
+
+        So whoever stores them ends at a position whose digest the leader has named, and can be held against it.
+        """
+        entries = self._slice(log, first)
+        end = first + len(entries) - 1
+        if end >= self._opening:
+            ends = bisect_right(self._ends, end)
+            end = self._ends[ends - 1] if ends else self._opening - 1
+        return entries[: end - first + 1]
+
+    def _slice(self, log: Log, first: int) -> tuple[Entry, ...]:
+        """As many entries from `first` on as one frame may hold, and at least one."""
+        entries = log.between(first, first + self._limits.frame_entries - 1)
+        size = 0
+        for count, entry in enumerate(entries):
+            size += len(entry.data)
+            if size > self._limits.frame_bytes and count:
+                return tuple(entries[:count])
+        return tuple(entries)

@@ -1,0 +1,136 @@
+"""What Raft nodes say to each other and keep on disk. Plain data: no codec, no socket, no clock.
+
+Every message names the sender's term and, in `ref`, the sender's newest trace event, so that the receiver can say
+what it happened after (docs/trace-format.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import blake2b
+from typing import NamedTuple
+
+DIGEST_SIZE = 8
+EMPTY_DIGEST = bytes(DIGEST_SIZE)
+
+
+class Ref(NamedTuple):
+    """One event of one incarnation of one node: how traces and messages point at evidence."""
+
+    node: str
+    inc: str
+    seq: int
+
+    @property
+    def counter(self) -> int:
+        """The durable part of the incarnation: orders a node's incarnations."""
+        return int(self.inc.partition("-")[0])
+
+
+class Kind(IntEnum):
+    """What a log entry is: the epoch record that opens a term, a journal write, or the identity of a new LEADER."""
+
+    EPOCH = 1
+    WRITE = 2
+    LEADER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One log entry; `digest` chains it to everything before it."""
+
+    index: int
+    term: int
+    kind: Kind
+    data: bytes
+    digest: bytes
+
+    @classmethod
+    def after(cls, digest: bytes, index: int, term: int, kind: Kind, data: bytes) -> Entry:
+        """The entry that follows a log prefix with this digest."""
+        head = b"%s%d %d %d " % (digest, index, term, kind)
+        return cls(index, term, kind, data, blake2b(head + data, digest_size=DIGEST_SIZE).digest())
+
+
+@dataclass(frozen=True, slots=True)
+class HardState:
+    """What must be durable before any answer that depends on it (Raft, figure 2: persistent state)."""
+
+    term: int = 0
+    vote: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """One disk transaction: the hard state if it changed, and the entries that replace the log from `first` on.
+
+    `first` is 0 when the log does not change; otherwise every stored entry with an index of `first` or above is
+    deleted before `entries` are written.
+    """
+
+    hard_state: HardState | None
+    first: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestVote:
+    """A candidate asks for a vote; with `pre` it only asks whether it would get one, and nothing is promised."""
+
+    src: str
+    dst: str
+    ref: Ref
+    term: int
+    last: int
+    last_term: int
+    pre: bool
+    campaign: Ref | None
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """The answer to RequestVote; `grant` is the trace event of a vote that was cast (never for a pre-vote)."""
+
+    src: str
+    dst: str
+    ref: Ref
+    term: int
+    granted: bool
+    pre: bool
+    grant: Ref | None
+
+
+@dataclass(frozen=True, slots=True)
+class AppendEntries:
+    """The leader's frame: entries after (prev, prev_term), what it knows committed, and the event that says so."""
+
+    src: str
+    dst: str
+    ref: Ref
+    term: int
+    prev: int
+    prev_term: int
+    entries: tuple[Entry, ...]
+    commit: int
+    commit_ref: Ref | None
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The answer to AppendEntries.
+
+    When `ok`, `match` is the index up to which the log is the leader's, durably, and `store` the Store event that says
+    so (None when there is none yet). Otherwise `match` is the highest index worth trying next, and `store` is None.
+    """
+
+    src: str
+    dst: str
+    ref: Ref
+    term: int
+    ok: bool
+    match: int
+    store: Ref | None
+
+
+Message = RequestVote | Vote | AppendEntries | Appended

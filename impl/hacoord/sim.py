@@ -1,0 +1,357 @@
+"""A whole cluster in one process: the same core under a seeded scheduler with virtual time.
+
+`Cluster` holds the nodes, their disks and the messages in flight, and offers what can happen to them one step at a
+time: deliver, drop or repeat a message, let time pass, write, crash at a chosen point of a turn, restart. `Simulation`
+chooses those steps at random from a seed, so that every run can be had again. Both write real traces.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from hacoord.ha.frontend import Frontend
+from hacoord.raft.core import Raft, Timing
+from hacoord.raft.leadership import Limits
+from hacoord.raft.messages import Entry, HardState, Message, Persist, Ref
+from hacoord.raft.outbox import Outbox
+from hacoord.trace import TraceWriter
+
+
+class CrashPoint(Enum):
+    """Where in a turn the process is killed."""
+
+    BEFORE_PERSIST = "before the disk has the turn's changes"
+    BEFORE_TRACE = "with the changes on disk and not yet traced"
+    BEFORE_SEND = "with the events traced and no message sent"
+
+
+class _Killed(Exception):
+    pass
+
+
+@dataclass(slots=True)
+class Disk:
+    """What survives a crash."""
+
+    identity: str
+    counter: int = 0
+    hard_state: HardState = field(default_factory=HardState)
+    entries: list[Entry] = field(default_factory=list)
+
+    def save(self, write: Persist) -> None:
+        """One transaction, as storage.Storage.save does it."""
+        if write.hard_state is not None:
+            self.hard_state = write.hard_state
+        if write.first:
+            self.entries[write.first - 1 :] = write.entries
+
+
+@dataclass(slots=True)
+class Process:
+    """One incarnation of a node, from its start to its end."""
+
+    frontend: Frontend
+    outbox: Outbox
+    trace: TraceWriter
+    promised: list[tuple[int, str]] = field(default_factory=list)
+
+
+class Writer:
+    """A client that writes to whoever leads, and keeps a trace of its own."""
+
+    def __init__(self, name: str, trace: TraceWriter, inc: str) -> None:
+        self._outbox = Outbox(name, inc)
+        self._trace = trace
+        self._count = 0
+
+    def invoke(self) -> str:
+        """Begin a write; returns its operation name."""
+        self._count += 1
+        op = f"w{self._count}"
+        self._say("Invoke", op=op)
+        return op
+
+    def ok(self, op: str, index: int, term: int, ack: Ref) -> None:
+        """The write was acknowledged by the event `ack`."""
+        self._outbox.heard(ack)
+        self._say("Ok", op=op, index=index, entry_term=term, ack=ack)
+
+    def unknown(self, op: str) -> None:
+        """The answer never came."""
+        self._say("Unknown", op=op, error="no answer")
+
+    def _say(self, name: str, **fields: object) -> None:
+        self._outbox.record(name, 0, **fields)
+        self._trace.write(self._outbox.take()[0])
+
+
+class Cluster:
+    """Nodes, disks and messages in flight, and everything that can happen to them."""
+
+    def __init__(
+        self,
+        directory: Path,
+        size: int = 3,
+        *,
+        seed: int = 0,
+        timing: Timing | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """A cluster of `size` voters, all running; traces go to `directory`; `clock` is virtual time in seconds."""
+        self.names = tuple(f"n{i + 1}" for i in range(size))
+        self.now = clock
+        self.in_flight: list[Message] = []
+        self.running: dict[str, Process] = {}
+        self._rng = random.Random(seed)
+        self._cluster = f"sim-{seed}"
+        self._directory = directory
+        self._timing = timing
+        self._limits = limits
+        self._crash: tuple[str, CrashPoint] | None = None
+        self.disks = {n: Disk(f"disk-of-{n}") for n in self.names}
+        client = "client-1"
+        inc = self._inc(client, 1)
+        self.writer = Writer(client, self._open_trace(client, inc), inc)
+        for name in self.names:
+            self.restart(name)
+
+    def _inc(self, name: str, counter: int) -> str:
+        return f"{counter}-{random.Random(f'{self._cluster}/{name}/{counter}').getrandbits(32):08x}"
+
+    def _open_trace(self, node: str, inc: str) -> TraceWriter:
+        return TraceWriter(
+            self._directory, cluster=self._cluster, node=node, inc=inc, clock=lambda: int(self.now() * 1e9)
+        )
+
+    def restart(self, name: str) -> None:
+        """Start a node that is down, from what its disk holds."""
+        disk = self.disks[name]
+        disk.counter += 1
+        inc = self._inc(name, disk.counter)
+        outbox = Outbox(name, inc)
+        raft = Raft(
+            name,
+            self.names,
+            outbox,
+            now=self.now(),
+            hard_state=disk.hard_state,
+            entries=disk.entries,
+            timing=self._timing,
+            limits=self._limits,
+            rng=random.Random(self._rng.random()),
+        )
+        frontend = Frontend(raft, outbox)
+        self.running[name] = Process(frontend, outbox, self._open_trace(name, inc))
+        frontend.start(disk.identity)
+        self._turn(name)
+
+    def crash(self, name: str) -> None:
+        """Kill a node between two turns."""
+        process = self.running.pop(name)
+        process.trace.close()
+        for _, op in process.promised:
+            self.writer.unknown(op)
+
+    def crash_at(self, name: str, point: CrashPoint) -> None:
+        """Kill the node when it next comes to this point of a turn."""
+        self._crash = (name, point)
+
+    def deliver(self, message: Message) -> None:
+        """Hand a message to its destination, if that is running."""
+        if message.dst in self.running:
+            self.running[message.dst].frontend.step(message, self.now())
+            self._turn(message.dst)
+
+    def tick(self, name: str) -> None:
+        """Let a node look at the clock."""
+        self.running[name].frontend.tick(self.now())
+        self._turn(name)
+
+    def leaders(self) -> list[str]:
+        """The running nodes at which clients may write; more than one while a deposed LEADER has not noticed."""
+        return [n for n, p in self.running.items() if p.frontend.ready]
+
+    def write(self, name: str, count: int = 1) -> None:
+        """Clients write `count` entries at a node that is ready."""
+        process = self.running[name]
+        ops = [self.writer.invoke() for _ in range(count)]
+        first, _ = process.frontend.append([op.encode() for op in ops])
+        process.promised.extend((first + i, op) for i, op in enumerate(ops))
+        self._turn(name)
+
+    def stop(self, name: str) -> None:
+        """End a node in good order."""
+        self.running[name].frontend.exit(0)
+        self._turn(name)
+
+    def close(self) -> None:
+        """End all that still run, as a crash would, and close the traces."""
+        for name in list(self.running):
+            self.crash(name)
+        self.writer._trace.close()
+
+    # --- one turn of a node's loop: persist, trace, send -----------------------------------------------------------
+
+    def _turn(self, name: str) -> None:
+        process = self.running[name]
+        try:
+            self._speak(name, process)
+            while (to := process.frontend.wanted()) is not None:
+                process.frontend.transferred(to)
+                self._speak(name, process)
+            self._answer_clients(name, process)
+        except _Killed:
+            self._crash = None
+            self.crash(name)
+            return
+        if process.frontend.stopped:
+            self.crash(name)
+
+    def _speak(self, name: str, process: Process) -> None:
+        raft = process.frontend.raft
+        while True:
+            events, messages = raft.take()
+            if events:
+                self._may_die(name, CrashPoint.BEFORE_TRACE)
+                process.trace.write(events)
+            if messages:
+                self._may_die(name, CrashPoint.BEFORE_SEND)
+                self.in_flight.extend(messages)
+            write = raft.to_persist()
+            if write is None:
+                return
+            self._may_die(name, CrashPoint.BEFORE_PERSIST)
+            self.disks[name].save(write)
+            raft.persisted()
+
+    def _answer_clients(self, name: str, process: Process) -> None:
+        frontend = process.frontend
+        if not frontend.ready:
+            return
+        done = [p for p in process.promised if p[0] <= frontend.raft.commit_index]
+        if not done:
+            return
+        del process.promised[: len(done)]
+        ack = frontend.ack(done[0][0], done[-1][0])
+        self._speak(name, process)
+        for index, op in done:
+            self.writer.ok(op, index, frontend.raft.term, ack)
+
+    def _may_die(self, name: str, point: CrashPoint) -> None:
+        if self._crash == (name, point):
+            raise _Killed
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """How unkind the scheduler is: probabilities per message, mean seconds between crashes and between partitions."""
+
+    drop: float = 0.0
+    duplicate: float = 0.0
+    delay: tuple[float, float] = (0.001, 0.005)
+    crash_every: float | None = None
+    partition_every: float | None = None
+    downtime: tuple[float, float] = (0.5, 3.0)
+
+
+class Simulation:
+    """Runs a Cluster on virtual time; the same seed gives the same run."""
+
+    def __init__(
+        self,
+        directory: Path,
+        size: int = 3,
+        *,
+        seed: int = 0,
+        faults: Faults | None = None,
+        writes_per_turn: int = 1,
+        write_every: float = 0.01,
+        timing: Timing | None = None,
+    ) -> None:
+        """Every `write_every` seconds of virtual time, `writes_per_turn` entries are written at every leader."""
+        self.now = 0.0
+        self._rng = random.Random(f"simulation/{seed}")
+        self._faults = faults or Faults()
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self._cut: frozenset[str] = frozenset()
+        self._ticking: dict[str, float] = {}
+        self._restarting: set[str] = set()
+        self.cluster = Cluster(directory, size, seed=seed, timing=timing, clock=lambda: self.now)
+        self._every(write_every, lambda: self._write(writes_per_turn))
+        if self._faults.crash_every:
+            self._every(self._faults.crash_every, self._crash_one)
+        if self._faults.partition_every:
+            self._every(self._faults.partition_every, self._cut_some)
+        self._after_step()
+
+    def run(self, until: Callable[[], bool]) -> None:
+        """Let things happen until `until()` is true."""
+        while not until():
+            self.now, _, action = heapq.heappop(self._agenda)
+            action()
+            self._after_step()
+
+    def _at(self, delay: float, action: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._agenda, (self.now + delay, self._count, action))
+
+    def _every(self, mean: float, action: Callable[[], None]) -> None:
+        def again() -> None:
+            action()
+            self._at(mean * (0.5 + self._rng.random()), again)
+
+        self._at(mean * (0.5 + self._rng.random()), again)
+
+    def _after_step(self) -> None:
+        """Give every new message its fate, and every running node a tick when it wants one."""
+        messages, self.cluster.in_flight = self.cluster.in_flight, []
+        for message in messages:
+            copies = 0 if self._rng.random() < self._faults.drop else 1 + (self._rng.random() < self._faults.duplicate)
+            for _ in range(copies):
+                self._at(self._rng.uniform(*self._faults.delay), lambda m=message: self._deliver(m))  # type: ignore[misc]
+        for name in self.cluster.names:
+            if name not in self.cluster.running and name not in self._restarting:
+                self._restarting.add(name)
+                self._at(self._rng.uniform(*self._faults.downtime), lambda n=name: self._restart(n))  # type: ignore[misc]
+        for name, process in self.cluster.running.items():
+            deadline = process.frontend.deadline()
+            if self._ticking.get(name) != deadline:
+                self._ticking[name] = deadline
+                self._at(max(0.0, deadline - self.now), lambda n=name, d=deadline: self._tick(n, d))  # type: ignore[misc]
+
+    def _deliver(self, message: Message) -> None:
+        if (message.src in self._cut) == (message.dst in self._cut):
+            self.cluster.deliver(message)
+
+    def _tick(self, name: str, deadline: float) -> None:
+        if self._ticking.get(name) == deadline and name in self.cluster.running:
+            del self._ticking[name]
+            self.cluster.tick(name)
+
+    def _write(self, count: int) -> None:
+        for name in self.cluster.leaders():
+            self.cluster.write(name, count)
+
+    def _crash_one(self) -> None:
+        if not self.cluster.running:
+            return
+        name = self._rng.choice(sorted(self.cluster.running))
+        if self._rng.random() < 0.5:
+            self.cluster.crash_at(name, self._rng.choice(list(CrashPoint)))
+        else:
+            self.cluster.crash(name)
+
+    def _cut_some(self) -> None:
+        names = self.cluster.names
+        self._cut = frozenset() if self._cut else frozenset(self._rng.sample(names, self._rng.randrange(len(names))))
+
+    def _restart(self, name: str) -> None:
+        self._restarting.discard(name)
+        self.cluster.restart(name)

@@ -1,0 +1,366 @@
+"""What a node keeps on disk: who it is, its hard state, its log. One SQLite file per data directory.
+
+SQLite runs in WAL mode with synchronous=FULL, so that a commit has been synced when `save` returns. SQLite's own
+checksums end at the WAL; a page that rots in the database file passes them. So the identity and hard state carry a seal
+and every entry the digest that chains it to all before it: what is read back is what was written, or a StorageError.
+
+What this cannot see is the loss of whole transactions at the end (a WAL cut short, a disk that lies about its syncs):
+the log is then a valid but shorter one. The node's trace shows it (guard NothingForgotten).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import sqlite3
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlite_utils import Database
+
+from hacoord.raft.messages import EMPTY_DIGEST, Entry, HardState, Kind, Persist
+
+DATABASE = "node.db"
+LOCK = "node.lock"
+SCHEMA = 1
+# SQLite's application_id: "HACO". Tells a node's database from any other SQLite file of the same name.
+APPLICATION = 0x4841434F
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+_LEFTOVERS = (DATABASE, DATABASE + "-wal", DATABASE + "-shm", DATABASE + "-journal")
+
+
+class StorageError(Exception):
+    """The data directory cannot be used, or did not take what it was given. The message says what to do next."""
+
+
+class DiskFull(StorageError):
+    """The disk is full. Nothing of the transaction was written; the same `save` may be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """The one row of table `node`; `members` is a JSON object of name to "host:port"."""
+
+    cluster: str
+    node: str
+    disk: str
+    members: str
+    incarnation: int
+    term: int
+    vote: str | None
+
+    def values(self) -> tuple[str | int | None, ...]:
+        return (self.cluster, self.node, self.disk, self.members, self.incarnation, self.term, self.vote)
+
+    def seal(self) -> bytes:
+        """A hash over the row, so that a damaged term or vote is noticed and not believed."""
+        return blake2b(json.dumps(self.values()).encode(), digest_size=16).digest()
+
+
+def create(directory: Path, *, cluster: str, node: str, members: Mapping[str, str]) -> None:
+    """Make the data directory of a new node: the only way for one to come into being (incidents 12 and 16).
+
+    `members` are the voters, name to "host:port", this node among them. The database is finished and synced under
+    another name before it gets its own, so a crash on the way leaves nothing that opens as a node.
+    Raises StorageError if the directory already holds a node or remains of one, or cannot be written.
+    """
+    _check_names(cluster, node, members)
+    try:
+        _make_directory(directory)
+        lock = _lock(directory)
+        try:
+            _create_locked(directory, cluster, node, members)
+        finally:
+            os.close(lock)
+    except OSError as error:
+        raise StorageError(f"cannot create a node in {directory}: {error}") from error
+
+
+def _check_names(cluster: str, node: str, members: Mapping[str, str]) -> None:
+    for what, name in [("cluster", cluster), ("node", node), *(("member", member) for member in members)]:
+        if not NAME.fullmatch(name):
+            raise StorageError(
+                f"{what} name {name!r} is not valid: use 1 to 64 letters, digits, '.', '_' or '-', beginning with a "
+                "letter or a digit"
+            )
+    if node not in members:
+        raise StorageError(
+            f"node {node!r} is not among the members ({', '.join(members)}): add it, or correct its name"
+        )
+
+
+def _create_locked(directory: Path, cluster: str, node: str, members: Mapping[str, str]) -> None:
+    for name in _LEFTOVERS:
+        # A WAL left behind counts too: SQLite would replay it into the new database.
+        if (directory / name).exists():
+            raise StorageError(
+                f"{directory} already holds a node ({name} exists): start it with `hacoord serve`, or choose another "
+                "directory"
+            )
+    unfinished = directory / (DATABASE + ".new")
+    for suffix in ("", "-journal"):
+        Path(f"{unfinished}{suffix}").unlink(missing_ok=True)
+    row = _Node(cluster, node, uuid.uuid4().hex, json.dumps(dict(members)), 0, 0, None)
+    try:
+        database = Database(sqlite3.connect(unfinished, isolation_level=None))
+        try:
+            database.execute("PRAGMA synchronous = FULL")
+            database.conn.execute("BEGIN")
+            database.create_table(
+                "node",
+                {"id": int, "cluster": str, "node": str, "disk": str, "members": str, "incarnation": int, "term": int,
+                 "vote": str, "seal": bytes},
+                pk="id",
+            )  # fmt: skip
+            database.create_table(
+                "log", {"idx": int, "term": int, "kind": int, "data": bytes, "digest": bytes}, pk="idx"
+            )
+            database.conn.execute(
+                "INSERT INTO node (id, cluster, node, disk, members, incarnation, term, vote, seal)"
+                " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row.values(), row.seal()),
+            )
+            database.conn.execute(f"PRAGMA application_id = {APPLICATION}")
+            database.conn.execute(f"PRAGMA user_version = {SCHEMA}")
+            database.conn.execute("COMMIT")
+        finally:
+            database.conn.close()
+    except sqlite3.Error as error:
+        raise StorageError(f"cannot create a node in {directory}: {error}") from error
+    _sync(unfinished)
+    # A link fails where a rename would replace: nothing that appeared meanwhile is overwritten.
+    os.link(unfinished, directory / DATABASE)
+    unfinished.unlink()
+    _sync(directory)
+
+
+class Storage:
+    """An existing node's data directory, held by this process alone until `close`.
+
+    Raises StorageError when the directory holds no node, is in use, was written by a newer hacoord, or is damaged.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        if not (directory / DATABASE).is_file():
+            raise StorageError(f"{directory} holds no node: run `hacoord init` to create one, or correct the path")
+        try:
+            self._lock = _lock(directory)
+        except OSError as error:
+            raise StorageError(f"cannot use {directory}: {error}") from error
+        self._broken: str | None = None
+        try:
+            uri = f"{(directory / DATABASE).absolute().as_uri()}?mode=rw"
+            self._database = Database(sqlite3.connect(uri, uri=True, isolation_level=None))
+        except sqlite3.Error as error:
+            os.close(self._lock)
+            raise self._damaged(str(error)) from error
+        self._conn: sqlite3.Connection = self._database.conn
+        try:
+            self._row = self._open()
+            self._last = self._last_index()
+            _sync(directory)  # the WAL's own directory entry, whatever this SQLite was built to do
+        except sqlite3.Error as error:
+            self.close()
+            raise self._damaged(str(error)) from error
+        except OSError as error:
+            self.close()
+            raise StorageError(f"cannot use {directory}: {error}") from error
+        except StorageError:
+            self.close()
+            raise
+        self.cluster: str = self._row.cluster
+        self.node: str = self._row.node
+        self.disk: str = self._row.disk
+        self.members: dict[str, str] = json.loads(self._row.members)
+
+    def new_incarnation(self) -> str:
+        """Count this start of the process, durably; returns "COUNTER-xxxxxxxx", different from every earlier one."""
+        row = replace(self._row, incarnation=self._row.incarnation + 1)
+        self._transaction(row, 0, ())
+        return f"{row.incarnation}-{secrets.token_hex(4)}"
+
+    def load(self) -> tuple[HardState, list[Entry]]:
+        """The hard state and the whole log, each entry verified against its digest (incident 20)."""
+        log: list[Entry] = []
+        digest, term = EMPTY_DIGEST, 0
+        try:
+            for index, (idx, entry_term, kind, data, stored) in enumerate(
+                self._conn.execute("SELECT idx, term, kind, data, digest FROM log ORDER BY idx"), start=1
+            ):
+                if idx != index:
+                    raise self._damaged(f"entry {index} of the log is missing")
+                if not (type(entry_term) is type(kind) is int and type(data) is bytes and term <= entry_term):
+                    raise self._damaged(f"entry {index} of the log is not an entry")
+                if kind not in tuple(Kind):
+                    raise self._damaged(f"entry {index} of the log is of unknown kind {kind}")
+                entry = Entry.after(digest, index, entry_term, Kind(kind), data)
+                if entry.digest != stored:
+                    raise self._damaged(f"entry {index} of the log does not match its digest")
+                log.append(entry)
+                digest, term = entry.digest, entry_term
+        except sqlite3.Error as error:
+            raise self._damaged(str(error)) from error
+        if term > self._row.term:
+            raise self._damaged(f"the log reaches term {term}, the hard state only {self._row.term}")
+        return HardState(self._row.term, self._row.vote), log
+
+    def save(self, persist: Persist) -> None:
+        """Make it durable: one transaction, one sync. When this returns, it survives a power cut.
+
+        Raises DiskFull when there is no room: nothing was written, and trying again is allowed. Raises StorageError on
+        any other I/O error; then this object takes nothing more, because after a failed sync nobody knows what the disk
+        holds: the process has to end and read it anew. Raises ValueError if the entries would leave a gap in the log.
+        """
+        row = self._row
+        if persist.hard_state is not None:
+            row = replace(row, term=persist.hard_state.term, vote=persist.hard_state.vote)
+        first, entries = persist.first, persist.entries
+        if first:
+            if not 1 <= first <= self._last + 1 or any(e.index != i for i, e in enumerate(entries, start=first)):
+                raise ValueError(f"entries from {first} do not continue a log that ends at {self._last}")
+        elif entries:
+            raise ValueError("entries without the index from which they replace the log")
+        self._transaction(row, first, entries)
+
+    def close(self) -> None:
+        """Release the directory. Nothing is lost by not calling this. May be called twice."""
+        if self._lock >= 0:
+            self._conn.close()
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _transaction(self, row: _Node, first: int, entries: tuple[Entry, ...]) -> None:
+        if self._broken is not None:
+            raise StorageError(f"{self.directory} failed before ({self._broken}): restart the process")
+        execute = self._conn.execute
+        try:
+            execute("BEGIN IMMEDIATE")
+            if row is not self._row:
+                execute(
+                    "UPDATE node SET cluster = ?, node = ?, disk = ?, members = ?, incarnation = ?, term = ?, vote = ?,"
+                    " seal = ? WHERE id = 1",
+                    (*row.values(), row.seal()),
+                )
+            if first and first <= self._last:
+                execute("DELETE FROM log WHERE idx >= ?", (first,))
+            if entries:
+                self._conn.executemany(
+                    "INSERT INTO log (idx, term, kind, data, digest) VALUES (?, ?, ?, ?, ?)",
+                    [(e.index, e.term, int(e.kind), e.data, e.digest) for e in entries],
+                )
+            execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        except BaseException:  # a number too large for SQLite, a signal's handler: nothing of it may stay
+            self._roll_back()
+            raise
+        self._row = row
+        if first:
+            self._last = first - 1 + len(entries)
+
+    def _failed(self, error: sqlite3.Error) -> StorageError:
+        """Undo the transaction; what to raise for it."""
+        if self._roll_back() and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            return DiskFull(f"the disk that holds {self.directory} is full: free space, then restart the node")
+        self._broken = str(error)
+        return StorageError(f"cannot write to {self.directory}: {error}; check the disk, then restart the node")
+
+    def _roll_back(self) -> bool:
+        """Whether it worked. After some errors SQLite has done it by itself."""
+        try:
+            if self._conn.in_transaction:
+                self._conn.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            self._broken = str(error)
+            return False
+        return True
+
+    def _open(self) -> _Node:
+        """Check that this is a sound database of ours, set its modes, read its identity."""
+        execute = self._conn.execute
+        if execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+            raise StorageError(f"{self.directory / DATABASE} is not a hacoord database: correct the path")
+        schema = execute("PRAGMA user_version").fetchone()[0]
+        if schema > SCHEMA:
+            raise StorageError(
+                f"{self.directory} was written by a newer hacoord (schema {schema}, this one knows {SCHEMA}): upgrade "
+                "hacoord"
+            )
+        for problem in execute("PRAGMA quick_check(1)"):
+            if problem[0] != "ok":
+                raise self._damaged(problem[0])
+        if execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise StorageError(f"SQLite cannot use WAL mode in {self.directory}: move it to a local file system")
+        execute("PRAGMA synchronous = FULL")
+        execute("PRAGMA fullfsync = ON")  # macOS only: there, fsync alone does not reach the platter
+        execute("PRAGMA checkpoint_fullfsync = ON")
+        rows = execute("SELECT cluster, node, disk, members, incarnation, term, vote, seal FROM node").fetchall()
+        if len(rows) != 1:
+            raise self._damaged(f"{len(rows)} identities instead of one")
+        row = _Node(*rows[0][:-1])
+        try:
+            seal = row.seal()
+        except (TypeError, ValueError):  # a column came back as a type that was never written
+            seal = b""
+        if seal != rows[0][-1]:
+            raise self._damaged("identity and hard state do not match their seal")
+        return row
+
+    def _last_index(self) -> int:
+        return int(self._conn.execute("SELECT coalesce(max(idx), 0) FROM log").fetchone()[0])
+
+    def _damaged(self, what: str) -> StorageError:
+        return StorageError(
+            f"{self.directory / DATABASE} is damaged ({what}): start this node neither on it nor on an older copy, "
+            "which would have forgotten votes and entries it promised; keep the directory and replace the node"
+        )
+
+
+def _lock(directory: Path) -> int:
+    """Take the directory for this process; returns the descriptor that holds the lock. Raises StorageError, OSError."""
+    fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    except BlockingIOError:
+        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise StorageError(f"{directory} is in use by process {holder}: stop it first") from None
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _make_directory(directory: Path) -> None:
+    """mkdir -p in which every new name is synced into its parent."""
+    if directory.is_dir():
+        return
+    _make_directory(directory.parent)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    _sync(directory.parent)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
