@@ -1,0 +1,155 @@
+"""Judges what a term's election and its leadership leave behind: Campaign, Grant, Win, Activate, Lose, Transfer."""
+
+from __future__ import annotations
+
+from trace_check.nodes import Cluster, Node
+from trace_check.read import Source
+from trace_check.schema import Event, Reference
+from trace_check.tree import Leader
+from trace_check.verdict import Refused
+
+
+class Elections:
+    """Judges votes by evidence, then steps Ballot, Fencing and Frontend."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def campaign(self, source: Source, event: Event) -> None:
+        """A node votes for itself and asks for votes."""
+        cluster = self._cluster
+        node = cluster.enter(source, event["term"])
+        cluster.is_voter(node.name, "a candidacy")
+        cluster.same_voters(event["voters"])
+        self._vote(node, event, node.name)
+        cluster.frontend(node, "Campaign")
+        cluster.ballots.campaign(node.term, node.name)
+        cluster.ballots.forget_before(min(cluster.nodes[v].term if v in cluster.nodes else 0 for v in cluster.voters))
+
+    def grant(self, source: Source, event: Event) -> None:
+        """A node votes for another."""
+        cluster = self._cluster
+        node = cluster.enter(source, event["term"])
+        candidate = event["candidate"]
+        cluster.is_voter(node.name, "a vote")
+        cluster.is_voter(candidate, "a candidacy")
+        asked = cluster.cited("CampaignHeard", source, event["campaign"], "Campaign", node.term)
+        if event["campaign"][0] != candidate:
+            raise Refused("CampaignHeard", f"a Campaign of {candidate}", f"one of {event['campaign'][0]}")
+        self._vote(node, event, candidate)
+        self._up_to_date(node, candidate, asked)
+        cluster.ballots.grant(node.term, node.name, candidate)
+
+    def _up_to_date(self, node: Node, candidate: str, campaign: Event) -> None:
+        if (campaign["last_term"], campaign["last"]) < (node.end_term, node.end):
+            raise Refused(
+                "UpToDate",
+                f"a candidate whose log ends no earlier than {node.name}'s, {node.end} of term {node.end_term}",
+                f"{candidate}'s, which ends at {campaign['last']} of term {campaign['last_term']}",
+            )
+
+    def _vote(self, node: Node, event: Event, candidate: str) -> None:
+        if node.term == node.vote_term:
+            before = f"no vote, as {node.name} has voted for {node.vote} in term {node.term}"
+            raise Refused("VoteOnce", before, f"one for {candidate}")
+        named = event["last"], event["last_term"]
+        # Who has led may have given up what it had appended and not yet stored.
+        if named not in ((node.end, node.end_term), (node.stored, node.stored_term)):
+            raise Refused(
+                "TruePosition",
+                f"the end of {node.name}'s log, {node.end} of term {node.end_term}",
+                f"{event['last']} of term {event['last_term']}",
+            )
+        node.end, node.end_term = named
+        node.vote_term, node.vote = node.term, candidate
+
+    def win(self, source: Source, event: Event) -> None:
+        """A node has a quorum of votes."""
+        cluster = self._cluster
+        tree = cluster.tree
+        term = event["term"]
+        node = cluster.enter(source, term)
+        base, base_term = self._count(source, node, event["grants"])
+        other = tree.leaders.get(term)
+        if other is None:
+            self._complete(node.name, base, base_term, term)
+        cluster.ballots.win(term, node.name)
+        if other is not None:
+            # VoteOnce and ElectionQuorum leave no room for this; but the log tree relies on it.
+            raise Refused("ElectionQuorum", f"one winner in term {term}, {other.node}", f"{node.name} as well")
+        leader = Leader(
+            term, node.name, source, source.consumed, base, base_term, first=base + 1, last=base,
+            append_label=cluster.ballots.append_label(node.name),
+        )
+        leader.win_code = leader.append_code = source.base + source.consumed
+        cluster.fencing.step(leader, "Claim")
+        cluster.frontend(node, "Win")
+        tree.add(leader)
+        node.leads = leader
+
+    def _count(self, source: Source, node: Node, grants: list[Reference]) -> tuple[int, int]:
+        """The guards on the votes counted. Returns the end of the candidate's log by its Campaign."""
+        cluster = self._cluster
+        guard = "GrantsCited"
+        base: tuple[int, int] | None = None
+        counted: set[str] = set()
+        for reference in grants:
+            voter: str = reference[0]
+            if voter == node.name:
+                if reference[1] != source.inc:
+                    raise Refused(guard, f"the Campaign of this incarnation, {source.inc}", f"one of {reference[1]}")
+                own = cluster.cited(guard, source, reference, "Campaign", node.term)
+                base = own["last"], own["last_term"]
+            else:
+                grant = cluster.cited(guard, source, reference, "Grant", node.term)
+                if grant["candidate"] != node.name:
+                    raise Refused(guard, f"a vote for {node.name}", f"{voter}'s vote for {grant['candidate']}")
+                cluster.is_voter(voter, "a vote")
+            if voter in counted:
+                raise Refused(guard, "votes of distinct voters", f"two of {voter}")
+            counted.add(voter)
+        if base is None:
+            raise Refused(guard, f"the Campaign of {node.name} among the votes counted", "only those of others")
+        if len(counted) < cluster.majority:
+            raise Refused(
+                "ElectionQuorum",
+                f"{cluster.majority} votes or more, of {len(cluster.voters)} voters",
+                f"{len(counted)}: {', '.join(sorted(counted))}",
+            )
+        return base
+
+    def _complete(self, name: str, base: int, base_term: int, term: int) -> None:
+        tree = self._cluster.tree
+        last, last_term = tree.committed_before(term)
+        if not tree.is_prefix(last, last_term, base, base_term):
+            raise Refused(
+                "LeaderCompleteness",
+                f"entry {last} of term {last_term}, which is committed, in the log of term {term}'s winner",
+                f"the log of {name}, which ends at {base} of term {base_term}",
+            )
+
+    def activate(self, source: Source, event: Event) -> None:
+        """A node becomes LEADER."""
+        cluster = self._cluster
+        node = cluster.enter(source, event["term"])
+        cluster.frontend(node, "Activate")
+        leader = cluster.leads(node, node.term, "LeaderAppends", "Activate")
+        cluster.fencing.step(leader, "Activate")
+        if event["epoch"] != leader.epoch:
+            appended = f"epoch {leader.epoch}, as appended in term {node.term}"
+            raise Refused("EpochConsecutive", appended, f"epoch {event['epoch']}")
+        leader.activated_ts = event["ts"]
+
+    def lose(self, source: Source, event: Event) -> None:
+        """A node stops leading."""
+        cluster = self._cluster
+        node = cluster.enter(source, event["term"])
+        cluster.frontend(node, "Lose")
+        cluster.leads(node, node.term, "LeaderAppends", "Lose")
+        cluster.lose(node, event["ts"])
+
+    def transfer(self, source: Source, event: Event) -> None:
+        """A frontend that does not lead changes its type."""
+        cluster = self._cluster
+        node = cluster.enter(source, event["term"])
+        cluster.frontend(node, f"Transfer({event['to']})")

@@ -1,0 +1,107 @@
+"""The judge: every event to the guards on evidence, then to the views. Raises Refused at the first misfit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from trace_check.clients import Clients
+from trace_check.elections import Elections
+from trace_check.graphs import Graphs
+from trace_check.logs import Logs
+from trace_check.nodes import Cluster
+from trace_check.read import Source
+from trace_check.schema import Event
+from trace_check.starts import Starts
+from trace_check.verdict import Counts, Coverage, Failover
+from trace_check.views import Ballots, Fencing, Frontends
+
+Handler = Callable[[Source, Event], None]
+
+
+class Judge:
+    """One per replay. Events must come in an order that respects happens-before (merge.py)."""
+
+    def __init__(self, sources: Sequence[Source], voters: Sequence[str], graphs: Graphs) -> None:
+        """`voters` as the first Start names them. Raises BadInput when a graph cannot be had."""
+        names = tuple(sorted(voters))
+        views = Ballots(graphs, names), Fencing(graphs), Frontends(graphs)
+        self.cluster = Cluster(list(sources), names, views)
+        self.starts = Starts(self.cluster)
+        self._elections = Elections(self.cluster)
+        self._logs = Logs(self.cluster)
+        self._clients = Clients(self.cluster)
+        self._sources = sources
+        self.node_handlers: dict[str, Handler] = {
+            "Start": self.starts.start,
+            "Campaign": self._elections.campaign,
+            "Grant": self._elections.grant,
+            "Win": self._elections.win,
+            "Append": self._logs.append,
+            "Store": self._logs.store,
+            "Commit": self._logs.commit,
+            "Activate": self._elections.activate,
+            "Ack": self._logs.ack,
+            "Lose": self._elections.lose,
+            "Transfer": self._elections.transfer,
+            "Exit": self.starts.exit,
+        }
+        self.client_handlers: dict[str, Handler] = {
+            "Invoke": self._clients.invoke,
+            "Ok": self._clients.ok,
+            "Fail": self._clients.fail,
+            "Unknown": self._clients.unclear,
+        }
+
+    def finished(self, source: Source) -> None:
+        """A file has no more lines."""
+        if source.client:
+            self._clients.finished(source)
+        else:
+            self.starts.finished(source)
+
+    def missing(self) -> list[str]:
+        """What keeps a trace without a violation from being accepted."""
+        cluster = self.cluster
+        missing = [f"no trace of {v}, a voter" for v in cluster.voters if v not in cluster.nodes]
+        if cluster.ballots.view is None:
+            missing.append(
+                f"a Ballot graph for {len(cluster.voters)} voters: votes were judged by evidence alone"
+            )
+        return missing
+
+    def coverage(self) -> tuple[Coverage, ...]:
+        """How much of each view's graph has been walked."""
+        cluster = self.cluster
+        frontends = cluster.frontends.view.coverage(len(cluster.nodes))
+        return cluster.ballots.coverage(), cluster.fencing.coverage(), frontends
+
+    def counts(self, events: int) -> Counts:
+        """The numbers of the run, as far as it was judged."""
+        cluster, clients = self.cluster, self._clients
+        nodes = [s for s in self._sources if not s.client]
+        return Counts(
+            files=len(self._sources),
+            nodes=len(cluster.nodes),
+            incarnations=len(nodes),
+            clients=len({s.node for s in self._sources if s.client}),
+            events=events,
+            terms=max((n.term for n in cluster.nodes.values()), default=0),
+            leaders=len(cluster.tree.terms),
+            epochs=self._logs.epochs_committed,
+            entries_committed=cluster.tree.committed,
+            writes_acknowledged=clients.acknowledged,
+            writes_lost=clients.lost,
+            writes_unknown=clients.unknown,
+            writes_failed=clients.failed,
+        )
+
+    def failovers(self) -> tuple[Failover, ...]:
+        """From each active leader's end to the next one's activation, by the nodes' own clocks."""
+        tree = self.cluster.tree
+        active = [leader for t in tree.terms if (leader := tree.leaders[t]).activated_ts is not None]
+        return tuple(
+            Failover(a.node, a.term, b.node, b.term, (b.activated_ts - a.ended_ts) / 1e9)
+            for a, b in pairwise(active)
+            if a.ended_ts is not None and b.activated_ts is not None
+        )

@@ -1,0 +1,295 @@
+"""Judges what the log leaves behind: Append, Store, Commit, Ack. These are the hot path."""
+
+from __future__ import annotations
+
+from trace_check.nodes import Cluster, Node
+from trace_check.read import Source
+from trace_check.schema import Event, Reference
+from trace_check.tree import Leader, LogTree
+from trace_check.verdict import Refused
+
+Run = list[int]
+
+
+class Logs:
+    """Judges durability and commitment by evidence, then steps Fencing and Frontend."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._tree = cluster.tree
+        self._digests = cluster.digests
+        self._known = cluster.digests.known
+        self.epochs_committed = 0
+
+    # --- entries -------------------------------------------------------------------------------------------------
+
+    def append(self, source: Source, event: Event) -> None:
+        """The leader puts entries at the end of its log."""
+        cluster = self._cluster
+        term, first, last = event["term"], event["first"], event["last"]
+        node = cluster.enter(source, term)
+        leader = cluster.leads(node, term, "LeaderAppends", "Append")
+        if first != leader.last + 1 or last < first:
+            ended = f"entries from {leader.last + 1} on, where the log ended"
+            raise Refused("LeaderAppends", ended, f"{first} to {last}")
+        if first == leader.first or "epoch" in event:
+            self._epoch(leader, first, event.get("epoch"))
+        if last > leader.first and leader.activated_ts is None:
+            raise Refused(
+                "LeaderAppends", f"nothing but the epoch record, {leader.first}, before Activate", f"{first} to {last}"
+            )
+        cluster.ballots.append(term, leader.append_label)
+        leader.last = last
+        leader.append_code = source.base + source.consumed
+        node.end, node.end_term = last, term
+        self._digests.learn(last, term, event["digest"])
+
+    def _epoch(self, leader: Leader, first: int, epoch: int | None) -> None:
+        tree = self._tree
+        before = tree.leaders[leader.base_term].epoch if leader.base_term else 0
+        expected = before + 1 if first == leader.first else None
+        if epoch != expected:
+            raise Refused(
+                "EpochConsecutive",
+                f"epoch {expected}, after epoch {before}" if expected else f"no epoch record but at {leader.first}",
+                f"{'no epoch' if epoch is None else f'epoch {epoch}'} at index {first}",
+            )
+        leader.epoch = before + 1
+
+    def store(self, source: Source, event: Event) -> None:
+        """A node's log is durable, and the beginning of the log of its term's leader."""
+        tree, node = self._tree, source.of
+        term, last, last_term = event["term"], event["last"], event["last_term"]
+        if term != node.term:
+            self._cluster.enter(source, term)
+        leader = tree.leaders.get(term)
+        if leader is None:
+            raise Refused("StoreOnLeaderLog", f"a leader of term {term} whose log this is", "no winner of that term")
+        if last_term == term:
+            on_log = leader.first <= last <= self._reach(source, leader)
+        else:
+            self._reach(source, leader)
+            on_log = tree.exists(last, last_term) and tree.is_prefix(last, last_term, leader.base, leader.base_term)
+        # What a Start has shown to be in the log needs no hearing of: it came before the crash.
+        if not on_log and not self._own(node, leader, last, last_term):
+            raise Refused(
+                "StoreOnLeaderLog",
+                f"a position on the log of {leader.node}, leader of term {term}, as far as {node.name} has heard: "
+                f"{leader.base} of term {leader.base_term}, or up to {self._reach(source, leader)} of term {term}",
+                f"{last} of term {last_term}",
+            )
+        stored = node.stored, node.stored_term
+        if term == node.stored_under:
+            forgets = last < stored[0]
+        else:
+            forgets = (last, last_term) != stored and tree.is_prefix(last, last_term, *stored)
+        if forgets:
+            raise Refused(
+                "NothingForgotten",
+                f"the log of {node.name} to end at {stored[0]} of term {stored[1]}, which it had stored, or beyond",
+                f"its end at {last} of term {last_term}",
+            )
+        if self._known.get((last, last_term)) != event["digest"]:
+            self._digests.check(last, last_term, event["digest"], own=last_term == term)
+        node.stored, node.stored_term, node.stored_under = last, last_term, term
+        if leader.source is not source:
+            node.end, node.end_term = last, last_term
+
+    def _reach(self, source: Source, leader: Leader) -> int:
+        """How far the leader had appended by its newest event that this incarnation has heard."""
+        of = leader.source
+        if of is source:
+            return leader.last
+        code = source.heard.get(leader.node, 0)
+        if code >= leader.append_code:
+            return leader.last
+        if code < leader.win_code:
+            won = f"to have heard of the Win of {leader.node} in term {leader.term}"
+            raise Refused("StoreOnLeaderLog", won, "nothing heard of it")
+        for seq in range(code - of.base, leader.win_seq, -1):
+            event = of.event(seq)
+            if event["event"] == "Append":
+                reach: int = event["last"]
+                return reach
+        return leader.base
+
+    def _own(self, node: Node, leader: Leader, last: int, last_term: int) -> bool:
+        tree = self._tree
+        return (
+            tree.exists(last, last_term)
+            and tree.is_prefix(last, last_term, node.stored, node.stored_term)
+            and tree.is_prefix(last, last_term, leader.last, leader.term)
+        )
+
+    # --- commitment ----------------------------------------------------------------------------------------------
+
+    def commit(self, source: Source, event: Event) -> None:
+        """A node learns that more of its log is committed."""
+        cluster, tree, node = self._cluster, self._tree, source.of
+        term = event["term"]
+        if term != node.term:
+            cluster.enter(source, term)
+        before = node.committed
+        runs = event["runs"]
+        last, last_term = runs[0][1:] if len(runs) == 1 else (0, 0)
+        if not (
+            # The common case, more of the node's newest run, told from the rest at a glance.
+            last_term == node.committed_term == node.end_term
+            and runs[0][0] == before + 1 <= last <= node.end
+            and last_term
+            and "epochs" not in event
+        ):
+            last, last_term = self._continue(node, runs)
+            self._records(event)
+        if self._known.get((last, last_term)) != event["digest"]:
+            self._digests.check(last, last_term, event["digest"])
+        if "stores" in event:
+            leader = cluster.leads(node, term, "StoresCited", "a Commit that counts Stores")
+            self._count(source, term, last, last_term, event["stores"])
+            self._agree(last, last_term)
+            self._known_to_later(last, last_term)
+            if last > leader.committed:
+                leader.committed = last
+        else:
+            self._told(source, node, last, event.get("leader_commit"))
+            on_log = last_term == tree.committed_term and last <= tree.committed
+            if not on_log and not tree.is_prefix(last, last_term, tree.committed, tree.committed_term):
+                raise self._disagreement(last, last_term)
+        node.committed, node.committed_term = last, last_term
+        own = node.leads
+        if own is not None and before < own.first <= last:
+            cluster.frontend(node, "CommitEpoch")
+
+    def _continue(self, node: Node, runs: list[Run]) -> tuple[int, int]:
+        """Guard CommitContiguous; returns the last position."""
+        tree = self._tree
+        guard = "CommitContiguous"
+        if not runs:
+            raise Refused(guard, "at least one run", "none")
+        at, at_term, neighbour = node.committed, node.committed_term, -1
+        for first, last, term in runs:
+            leader = tree.leaders.get(term)
+            if leader is None:
+                found = f"{first} to {last} of term {term}, which has no leader"
+                raise Refused(guard, f"entries that {node.name} has", found)
+            if first != at + 1 or last < first or term == neighbour:
+                next_run = f"a run from {at + 1} on, of another term than the one before"
+                raise Refused(guard, next_run, f"{first} to {last} of term {term}")
+            if term != at_term and (leader.base, leader.base_term) != (at, at_term):
+                raise Refused(
+                    guard,
+                    f"an entry of {node.name}'s log after {at} of term {at_term}",
+                    f"{first} of term {term}, whose run begins after {leader.base} of term {leader.base_term}",
+                )
+            at, at_term, neighbour = last, term, term
+        if not tree.is_prefix(at, at_term, node.end, node.end_term):
+            raise Refused(
+                guard,
+                f"part of {node.name}'s log, which ends at {node.end} of term {node.end_term}",
+                f"entries up to {at} of term {at_term}",
+            )
+        return at, at_term
+
+    def _records(self, event: Event) -> None:
+        """Guard EpochConsecutive for the epoch records that become known committed."""
+        leaders = self._tree.leaders
+        expected = [[first, leaders[t].epoch] for first, _, t in event["runs"] if first == leaders[t].first]
+        if event.get("epochs", []) != expected:
+            raise Refused(
+                "EpochConsecutive", f"epochs {expected}, as appended", f"{event.get('epochs', 'none')}"
+            )
+
+    def _count(self, source: Source, term: int, last: int, last_term: int, stores: list[Reference]) -> None:
+        """Guards StoresCited, CommitQuorum, CommitOwnTerm."""
+        cluster = self._cluster
+        if last_term != term:
+            raise Refused("CommitOwnTerm", f"a last entry of term {term}", f"entry {last} of term {last_term}")
+        counted: list[str] = []
+        seen: list[str] = []
+        for reference in stores:
+            store = cluster.cited("StoresCited", source, reference, "Store", term)
+            voter = reference[0]
+            if voter in seen:
+                raise Refused("StoresCited", "Stores of distinct voters", f"two of {voter}")
+            seen.append(voter)
+            if voter not in cluster.voters:
+                cluster.is_voter(voter, "a Store to count")
+            if store["last"] >= last:
+                counted.append(voter)
+        if len(counted) < cluster.majority:
+            raise Refused(
+                "CommitQuorum",
+                f"Stores of {cluster.majority} voters or more that reach index {last}",
+                f"{len(counted)}: {', '.join(sorted(counted)) or 'none'}",
+            )
+
+    def _told(self, source: Source, node: Node, last: int, reference: Reference | None) -> None:
+        """Guard CommitCited."""
+        if reference is None:
+            raise Refused("CommitCited", "the Stores counted, or another node's Commit", "neither")
+        told = self._cluster.cited("CommitCited", source, reference, "Commit", None)
+        if reference[0] == node.name:
+            raise Refused("CommitCited", "the Commit of another node", f"one of {node.name}")
+        if told["runs"][-1][1] < last:
+            reached = told["runs"][-1][1]
+            raise Refused("CommitCited", f"a Commit that reaches index {last}", f"one that reaches {reached}")
+
+    def _agree(self, last: int, last_term: int) -> None:
+        """Guard CommitAgrees for a leader's Commit; what it commits first steps Fencing, in log order."""
+        tree, fencing = self._tree, self._cluster.fencing
+        if tree.is_prefix(last, last_term, tree.committed, tree.committed_term):
+            return
+        if not tree.is_prefix(tree.committed, tree.committed_term, last, last_term):
+            raise self._disagreement(last, last_term)
+        for first, end, leader in tree.runs(tree.committed, tree.committed_term, last, last_term):
+            if first == leader.first:
+                fencing.step(leader, "CommitEpoch")
+                self.epochs_committed += 1
+            if end > leader.first:
+                fencing.step(leader, "Write")
+        tree.committed, tree.committed_term = last, last_term
+
+    def _known_to_later(self, last: int, last_term: int) -> None:
+        """Guard LeaderCompleteness, for winners of later terms that are known already."""
+        tree = self._tree
+        if tree.terms[-1] == last_term:
+            return
+        for later in tree.after(last_term):
+            if not tree.is_prefix(last, last_term, later.base, later.base_term):
+                raise Refused(
+                    "LeaderCompleteness",
+                    f"entry {last} of term {last_term} in the log of {later.node}, winner of term {later.term}, "
+                    "before it may be committed",
+                    f"that log, which ended at {later.base} of term {later.base_term}",
+                )
+
+    def _disagreement(self, last: int, last_term: int) -> Refused:
+        tree = self._tree
+        return Refused(
+            "CommitAgrees",
+            f"part of the log committed so far, which ends at {tree.committed} of term {tree.committed_term}",
+            f"{last} of term {last_term}, which is not on it" + _fork(tree, last, last_term),
+        )
+
+    def ack(self, source: Source, event: Event) -> None:
+        """A node is about to tell a client that entries are committed."""
+        cluster = self._cluster
+        term, first, last = event["term"], event["first"], event["last"]
+        node = cluster.enter(source, term)
+        leader = cluster.leads(node, term, "AckCommitted", "Ack")
+        reach = node.committed if node.committed_term == term else leader.first
+        if not leader.first < first <= last <= reach:
+            raise Refused(
+                "AckCommitted",
+                f"entries after {leader.first}, the epoch record, up to {reach}, which {node.name} knows committed",
+                f"{first} to {last}",
+            )
+        cluster.frontend(node, "Ack")
+
+
+def _fork(tree: LogTree, last: int, last_term: int) -> str:
+    """Which term's entry is committed where this position's log has another."""
+    for first, end, leader in tree.runs(0, 0, tree.committed, tree.committed_term):
+        if first <= last <= end and leader.term != last_term:
+            return f": entry {last} is of term {leader.term}"
+    return ""

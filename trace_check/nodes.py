@@ -1,0 +1,202 @@
+"""What is known of each node from its own evidence, and the guards that every kind of evidence shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from trace_check.read import RANK, Source
+from trace_check.schema import Event, Reference
+from trace_check.tree import Leader, LogTree
+from trace_check.verdict import Refused
+from trace_check.views import Ballots, Fencing, Frontends
+
+Views = tuple[Ballots, Fencing, Frontends]
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One node over all its incarnations. Positions are (index, term) in two fields."""
+
+    name: str
+    frontend: int
+    source: Source | None = None
+    started: bool = False
+    ended: bool = True
+    disk: str = ""
+    term: int = 0
+    # Its vote in the newest term in which it voted.
+    vote_term: int = 0
+    vote: str | None = None
+    # What it last showed to be durable, and the term of the leader on whose log that lies, as far as is known.
+    stored: int = 0
+    stored_term: int = 0
+    stored_under: int = 0
+    # Where its log ends, what is not durable included.
+    end: int = 0
+    end_term: int = 0
+    # What this incarnation knows committed.
+    committed: int = 0
+    committed_term: int = 0
+    leads: Leader | None = None
+
+
+class Digests:
+    """SameDigest: who names the digest of a position names the one everybody else names.
+
+    Digests are chained, so a difference at one position shows at every later one of that log. Hence a window of the
+    positions named last suffices, and what lies before it is compared with the leader's own Append, if one ended there.
+    """
+
+    def __init__(self, tree: LogTree, size: int = 1 << 15) -> None:
+        self._tree = tree
+        self._size = size
+        self.known: dict[tuple[int, int], str] = {(0, 0): "0" * 16}
+        # Positions where no Append ended, as first named by anybody.
+        self._claimed: dict[tuple[int, int], str] = {}
+        self._pruned = False
+
+    def check(self, last: int, term: int, digest: str, *, own: bool = False) -> None:
+        """`last`, `term` is a position that exists. Whoever is in a hurry may ask `known` first.
+
+        With `own`, an Append must have ended there: what a leader counts is compared with what it named itself.
+        """
+        known = self.known.get((last, term))
+        if known is None and self._pruned and last:
+            known = self._appended(last, term)
+        if known is None:
+            if own:
+                ended = f"an end at an index where an Append of term {term} ended, which names the digest"
+                raise Refused("StoreOnLeaderLog", ended, f"an end at {last}, where none did")
+            known = self._claimed.setdefault((last, term), digest)
+            self._prune(self._claimed)
+        if known != digest:
+            raise Refused("SameDigest", f"digest {known} at index {last} of term {term}, as named before", digest)
+
+    def learn(self, last: int, term: int, digest: str) -> None:
+        """An Append has ended here."""
+        self.known[last, term] = digest
+        if self._prune(self.known):
+            self._pruned = True
+
+    def _prune(self, window: dict[tuple[int, int], str]) -> bool:
+        too_many = len(window) > 2 * self._size
+        if too_many:
+            for old in list(islice(window, 1, self._size)):
+                del window[old]
+        return too_many
+
+    def _appended(self, last: int, term: int) -> str | None:
+        """The digest by the leader's Append that ended at this position, found by bisection in its file."""
+        leader = self._tree.leaders[term]
+        # The Append sought, if there is one, is after `low` and not after `high`.
+        low, high = leader.win_seq, leader.append_code - leader.source.base
+        while low < high:
+            middle = at = (low + high + 1) // 2
+            event = leader.source.event(at)
+            while event["event"] != "Append" and at > low:
+                at -= 1
+                event = leader.source.event(at)
+            if at == low or event["last"] < last:
+                low = middle
+            elif event["last"] > last:
+                high = at - 1
+            else:
+                found: str = event["digest"]
+                return found
+        return None
+
+
+class Cluster:
+    """Everything the judge knows: the nodes, the log tree and the views."""
+
+    def __init__(self, sources: Sequence[Source], voters: tuple[str, ...], views: Views) -> None:
+        """`voters` sorted, as the first Start names them."""
+        self.voters = voters
+        self.majority = len(voters) // 2 + 1
+        self.ballots, self.fencing, self.frontends = views
+        self.tree = LogTree()
+        self.digests = Digests(self.tree)
+        self.disks: dict[str, str] = {}
+        self.nodes: dict[str, Node] = {}
+        self.incarnations: dict[str, dict[str, Source]] = {}
+        for source in sources:
+            self.incarnations.setdefault(source.node, {})[source.inc] = source
+            if not source.client:
+                node = self.nodes.setdefault(source.node, Node(source.node, self.frontends.initial))
+                source.of = node
+
+    def enter(self, source: Source, term: int) -> Node:
+        """The node whose event this is, now in the event's term. Guard TermMonotonic."""
+        node = source.of
+        if term != node.term:
+            if term < node.term:
+                raise Refused("TermMonotonic", f"term {node.term} or later, where {node.name} is", f"term {term}")
+            if node.leads is not None:
+                raise Refused(
+                    "TermMonotonic",
+                    f"Lose of term {node.leads.term}, which {node.name} leads, before anything in a later one",
+                    f"term {term}",
+                )
+            node.term = term
+        return node
+
+    def leads(self, node: Node, term: int, guard: str, what: str) -> Leader:
+        """The leadership under which a node acts."""
+        leader = node.leads
+        if leader is None or leader.term != term:
+            raise Refused(guard, f"{what} only from who leads term {term}", f"{node.name}, which does not")
+        return leader
+
+    def lose(self, node: Node, ts: int | None = None) -> None:
+        """The node stops leading, if it led (Fencing: Lose)."""
+        leader = node.leads
+        if leader is not None:
+            self.fencing.step(leader, "Lose")
+            leader.over = True
+            leader.ended_ts = ts
+            node.leads = None
+
+    def cited(self, guard: str, source: Source, reference: Reference, wanted: str, term: int | None) -> Event:
+        """The event a reference names: it must exist, have been heard, and be of that kind and term."""
+        node, inc, seq = reference
+        of = self.incarnations[node].get(inc) if node in self.incarnations else None
+        # Heard, or earlier in the same file.
+        if of is None or (seq >= source.consumed if of is source else of.base + seq > source.heard.get(node, 0)):
+            heard = f"a {wanted} that {source.node} has heard of"
+            raise Refused(guard, heard, f"[{node}, {inc}, {seq}], which it has not")
+        event = of.event(seq)
+        if event["event"] != wanted or (term is not None and event["term"] != term):
+            kind = wanted if term is None else f"{wanted} of term {term}"
+            raise Refused(
+                guard, f"a {kind} at [{node}, {inc}, {seq}]", f"{event['event']} of term {event['term']}"
+            )
+        return event
+
+    def frontend(self, node: Node, action: str) -> None:
+        """One step of the node's frontend."""
+        node.frontend = self.frontends.step(node.frontend, action, node.name)
+
+    def same_voters(self, voters: list[str]) -> None:
+        """Guard SameConfiguration for a list of voters."""
+        if len(set(voters)) != len(voters):
+            raise Refused("SameConfiguration", "each voter once", ", ".join(sorted(voters)))
+        if tuple(sorted(voters)) != self.voters:
+            raise Refused(
+                "SameConfiguration", f"the voters {', '.join(self.voters)}, as named first", ", ".join(sorted(voters))
+            )
+
+    def is_voter(self, name: str, what: str) -> None:
+        """Guard SameConfiguration for one node that takes a voter's part."""
+        if name not in self.voters:
+            raise Refused("SameConfiguration", f"{what} from a voter ({', '.join(self.voters)})", name)
+
+    def sources_of(self, name: str) -> Iterator[Source]:
+        """The incarnations of a node."""
+        yield from self.incarnations.get(name, {}).values()
+
+
+def rank(source: Source, predecessor: Source | None) -> None:
+    """Place an incarnation after the previous one of its node."""
+    source.base = RANK if predecessor is None else predecessor.base + RANK

@@ -1,0 +1,98 @@
+"""A Result for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from trace_check.verdict import Result, Violation, Where
+
+SHOWN_FAILOVERS = 10
+SHOWN_MISSING = 10
+
+
+def as_json(result: Result) -> str:
+    """One JSON object, the fields of Result; `verdict` as its name, `exit_code` added."""
+    data = asdict(result)
+    data["verdict"] = result.verdict.value
+    data["exit_code"] = result.verdict.exit_code
+    return json.dumps(data, indent=2)
+
+
+def as_text(result: Result) -> str:
+    """The verdict on the first line, what there is to explain, then the numbers."""
+    return "\n".join([_headline(result), *_explanation(result), *_numbers(result), *_notes(result)])
+
+
+def _place(where: Where) -> str:
+    return f"{where.file}:{where.line} ({where.event}, event {where.seq} of {where.node} {where.inc})"
+
+
+def _headline(result: Result) -> str:
+    counts = result.counts
+    if result.violation is not None:
+        violation = result.violation
+        at = f" at {_place(violation.where)}" if violation.where else ""
+        return f"VIOLATION of {violation.rule}{at}: expected {violation.expected}; found {violation.actual}"
+    if result.missing:
+        return f"INCOMPLETE: no violation in {counts.events:,} events, but missing: {result.missing[0]}"
+    return f"HOLDS: {counts.events:,} events of {counts.nodes} nodes are a behaviour of the specification"
+
+
+def _explanation(result: Result) -> Iterator[str]:
+    if result.violation is not None:
+        yield from _violation(result.violation)
+    if len(result.missing) > 1 or (result.missing and result.violation):
+        yield "Missing:"
+        for item in result.missing[:SHOWN_MISSING]:
+            yield f"  {item}"
+        if len(result.missing) > SHOWN_MISSING:
+            yield f"  and {len(result.missing) - SHOWN_MISSING} more"
+
+
+def _violation(violation: Violation) -> Iterator[str]:
+    if violation.circle:
+        yield "The circle:"
+        yield from (f"  {member}" for member in violation.circle)
+    step = violation.step
+    if step is None:
+        yield f"Guard {violation.rule}: see docs/trace-format.md, \"What the checker holds against it\"."
+        return
+    yield f"View {step.view}, instance {step.instance}: no edge {step.action} from here."
+    yield f"  State: {step.state}"
+    yield f"  Legal: {', '.join(step.legal) or 'nothing'}"
+    yield f"  How this state comes about: {', '.join(step.path) or 'it is the initial one'}"
+    if step.names:
+        yield f"  Where {', '.join(f'{model} is {name}' for name, model in step.names)}."
+
+
+def _numbers(result: Result) -> Iterator[str]:
+    c = result.counts
+    judged = "Judged" if result.violation is None and not result.missing else "Judged up to there"
+    yield (
+        f"{judged}: {c.events:,} events in {c.files} files, {c.nodes} nodes, {c.incarnations} incarnations, "
+        f"{c.clients} clients."
+    )
+    yield f"  Terms {c.terms:,}, leaders {c.leaders:,}, epochs {c.epochs:,}, entries committed {c.entries_committed:,}."
+    yield (
+        f"  Writes acknowledged {c.writes_acknowledged:,}, lost {c.writes_lost:,}, unknown {c.writes_unknown:,}, "
+        f"refused {c.writes_failed:,}."
+    )
+    yield "Views (instances; states and edges of the graph; edges taken):"
+    for view in result.coverage:
+        share = f"{view.taken} ({100 * view.taken // view.edges} %)" if view.edges else "not judged"
+        size = f"{view.graph}: {view.states:,} states, {view.edges:,} edges"
+        yield f"  {view.view:<9} {view.instances:>9,}  {size}; {share}"
+    if result.failovers:
+        yield "Failovers (from one active leader's end to the next one's activation, by the clocks of the nodes):"
+        for f in result.failovers[:SHOWN_FAILOVERS]:
+            yield f"  term {f.from_term} {f.from_node} to term {f.to_term} {f.to_node}: {f.seconds:.3f} s"
+        if len(result.failovers) > SHOWN_FAILOVERS:
+            yield f"  and {len(result.failovers) - SHOWN_FAILOVERS} more"
+    rate = c.events / result.seconds if result.seconds else 0.0
+    yield f"Took {result.seconds:.1f} s, {rate:,.0f} events a second."
+
+
+def _notes(result: Result) -> Iterator[str]:
+    yield from (f"Note: {note}" for note in result.notes)

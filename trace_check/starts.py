@@ -1,0 +1,192 @@
+"""The beginning and the end of an incarnation: what a Start shows against what the node had traced before.
+
+A crash may fall between persisting and tracing, so a Start may show more than was traced. Whatever it shows of others'
+doing was traced by them before they sent it; so a Start happens after the Campaign its vote is for and after the Append
+that made its last entry, although its `after` does not say so. `waits_for` tells merge about those.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+
+from trace_check.nodes import Cluster, Node
+from trace_check.read import Source
+from trace_check.schema import Event
+from trace_check.verdict import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a Start cannot be judged yet: what has not been seen, which nodes could show it, before leaving which term.
+
+    Without suppliers, nothing in this trace can.
+    """
+
+    guard: str
+    what: str
+    suppliers: tuple[str, ...]
+    term: int
+
+
+class Starts:
+    """Judges Start and Exit."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def waits_for(self, source: Source, event: Event) -> Wait | None:
+        """What else has to be judged before this Start; None when it can be judged now."""
+        node = source.of
+        if event["event"] != "Start":
+            return None
+        term, vote, last, last_term = event["term"], event["vote"], event["last"], event["last_term"]
+        if not node.started and (term or vote or last):
+            what = f"earlier traces of {node.name}: its first Start shows term {term} and {last} log entries"
+            return Wait("NothingForgotten", what, (), 0)
+        cluster, tree = self._cluster, self._cluster.tree
+        others = tuple(v for v in cluster.voters if v != node.name)
+        if (last, last_term) != (node.stored, node.stored_term):
+            leader = tree.leaders.get(last_term)
+            entry = f"entry {last} of term {last_term}, which {node.name} found in its log"
+            made = leader is None or leader.may_have_made(last)
+            if last_term > term or not made or (leader and leader.last < last and leader.node == node.name):
+                return None
+            if last_term and leader is None:
+                return Wait("NothingForgotten", f"the leader who made {entry}", others, last_term)
+            if leader is not None and leader.last < last:
+                return Wait("NothingForgotten", f"the Append of {entry}", (leader.node,), last_term)
+            if self._forgets(node, last, last_term) and not self._replaced(node, term, last):
+                # To be given up twice, an end needs two later leaders; only then is there anything to wait for.
+                if term > node.stored_under + 1:
+                    what = f"a leader of terms {node.stored_under + 1} to {term} who had another entry up to {last}"
+                    return Wait("NothingForgotten", what, others, term)
+            elif self._under(node, term, last, last_term) is None:
+                what = f"a leader of terms {node.stored_under} to {term} whose log has {entry}"
+                return Wait("NothingForgotten", what, others, term)
+        if vote is not None and vote != node.name and (term, vote) != (node.vote_term, node.vote):
+            election = cluster.ballots.elections.get(term)
+            if election is None or vote not in election.candidates:
+                what = f"the Campaign of {vote} in term {term}, for whom {node.name} has voted"
+                return Wait("CampaignHeard", what, (vote,), term)
+        return None
+
+    def start(self, source: Source, event: Event) -> None:
+        """A Start for which nothing has to be waited any more."""
+        cluster = self._cluster
+        node = source.of
+        if source.consumed != 1:
+            raise Refused("Frontend", "Start as the first event of an incarnation only", f"event {source.consumed}")
+        self._same_disk(node, event["disk"])
+        previous = node.source
+        if previous is not None and previous.counter == source.counter:
+            raise Refused(
+                "NothingForgotten", f"an incarnation after {previous.inc}, as the counter is durable", source.inc
+            )
+        if previous is not None and not node.ended:
+            cluster.frontend(node, "Crash")
+            cluster.lose(node, previous.event(previous.consumed)["ts"])
+        cluster.same_voters(event["voters"])
+        term, vote, last, last_term = event["term"], event["vote"], event["last"], event["last_term"]
+        if term < node.term:
+            raise Refused("TermMonotonic", f"term {node.term} or later, where {node.name} was", f"term {term}")
+        self._vote(node, term, vote)
+        self._log(node, term, last, last_term)
+        cluster.digests.check(last, last_term, event["digest"])
+        cluster.frontend(node, "Start")
+        node.source, node.started, node.ended = source, True, False
+        node.term = term
+        node.committed = node.committed_term = 0
+
+    def exit(self, source: Source, event: Event) -> None:
+        """The process is about to end."""
+        cluster = self._cluster
+        node = cluster.enter(source, event["term"])
+        cluster.frontend(node, "Exit")
+        cluster.lose(node, event["ts"])
+        node.ended = True
+
+    def finished(self, source: Source) -> None:
+        """A node's file has no more lines: nothing may follow an Exit."""
+        node = source.of
+        if node.ended and source.consumed and source.event(source.consumed)["event"] != "Exit":
+            raise Refused("Frontend", f"nothing from {source} after its Exit", f"events up to {source.consumed}")
+
+    def _same_disk(self, node: Node, disk: str) -> None:
+        owner = self._cluster.disks.setdefault(disk, node.name)
+        if owner != node.name:
+            raise Refused("SameDisk", f"a disk of {node.name}'s own", f"disk {disk}, which is {owner}'s")
+        if node.started and disk != node.disk:
+            raise Refused("SameDisk", f"disk {node.disk}, on which {node.name} was before", f"disk {disk}")
+        node.disk = disk
+
+    def _vote(self, node: Node, term: int, vote: str | None) -> None:
+        cluster = self._cluster
+        if term == node.vote_term:
+            if vote != node.vote:
+                raise Refused(
+                    "NothingForgotten", f"the vote for {node.vote} that {node.name} cast in term {term}", f"vote {vote}"
+                )
+        elif vote is not None:
+            # Cast and durable, but the crash came before its line: a silent step.
+            cluster.is_voter(node.name, "a vote")
+            cluster.is_voter(vote, "a candidacy")
+            if vote == node.name:
+                cluster.ballots.campaign(term, vote)
+            else:
+                cluster.ballots.grant(term, node.name, vote)
+            node.vote_term, node.vote = term, vote
+
+    def _forgets(self, node: Node, last: int, last_term: int) -> bool:
+        """Whether a log is a proper beginning of what the node had stored."""
+        stored = node.stored, node.stored_term
+        return (last, last_term) != stored and self._cluster.tree.is_prefix(last, last_term, *stored)
+
+    def _replaced(self, node: Node, term: int, last: int) -> bool:
+        """Whether a later leader, up to `term`, had another entry than what the node had stored, at `last` or before.
+
+        Then a log can become a proper beginning of itself: a leader replaces its end, and the next one that again by
+        what was there at first.
+        """
+        tree = self._cluster.tree
+        for t in tree.terms[bisect_right(tree.terms, node.stored_under) : bisect_right(tree.terms, term)]:
+            leader = tree.leaders[t]
+            same = tree.common(node.stored, node.stored_term, leader.last, t)
+            if same < min(last, leader.last):
+                return True
+        return False
+
+    def _under(self, node: Node, term: int, last: int, last_term: int) -> int | None:
+        """The first term, up to `term`, whose leader can have made of the node's log this other one; None if none.
+
+        More entries may come from the leader whose log it was; other entries only from a later one.
+        """
+        tree = self._cluster.tree
+        extends = tree.is_prefix(node.stored, node.stored_term, last, last_term)
+        since = node.stored_under if extends else node.stored_under + 1
+        for t in tree.terms[bisect_left(tree.terms, since) : bisect_right(tree.terms, term)]:
+            leader = tree.leaders[t]
+            if tree.is_prefix(last, last_term, leader.last, t):
+                return t
+        return None
+
+    def _log(self, node: Node, term: int, last: int, last_term: int) -> None:
+        tree = self._cluster.tree
+        stored = node.stored, node.stored_term
+        if last_term > term or not tree.exists(last, last_term):
+            raise Refused(
+                "NothingForgotten",
+                f"a log that leaders up to term {term} made",
+                f"one that ends at {last} of term {last_term}",
+            )
+        if (last, last_term) != stored:
+            forgets = self._forgets(node, last, last_term) and not self._replaced(node, term, last)
+            under = None if forgets else self._under(node, term, last, last_term)
+            if under is None:
+                raise Refused(
+                    "NothingForgotten",
+                    f"the log of {node.name} to end at {stored[0]} of term {stored[1]}, which it had stored, or beyond",
+                    f"its end at {last} of term {last_term}",
+                )
+            node.stored_under = under
+        node.stored, node.stored_term = node.end, node.end_term = last, last_term

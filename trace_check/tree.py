@@ -1,0 +1,124 @@
+"""The log tree: every leader makes exactly one run of entries, so all logs there are form one tree.
+
+The log of term t's leader is the log it had when it won, its base, plus one run of entries of term t. A log is then
+nothing but its end, a position (index, term), and "is the beginning of" is "is an ancestor of". Positions are plain
+pairs of integers here; (0, 0) is the empty log.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trace_check.read import Source
+
+Position = tuple[int, int]
+
+
+@dataclass(slots=True, eq=False)
+class Leader:
+    """The winner of a term, and its run of entries."""
+
+    term: int
+    node: str
+    source: Source
+    win_seq: int
+    base: int
+    base_term: int
+    first: int
+    last: int
+    epoch: int = 0
+    # `base + seq` (see read.RANK) of its Win and of its newest Append.
+    win_code: int = 0
+    append_code: int = 0
+    # The last index it has committed itself, counting Stores; 0 for none.
+    committed: int = 0
+    # It has lost the term, ended or crashed.
+    over: bool = False
+    # Where it stands in Fencing (views.Fencing), and what a Ballot calls its Append.
+    fencing: int = 0
+    append_label: str = ""
+    activated_ts: int | None = None
+    ended_ts: int | None = None
+
+    def may_have_made(self, index: int) -> bool:
+        """Whether an entry is of this run, or can still come to be."""
+        return index >= self.first and (index <= self.last or not self.over)
+
+
+class LogTree:
+    """All leaders' runs, and the one log that is committed so far."""
+
+    def __init__(self) -> None:
+        self.leaders: dict[int, Leader] = {}
+        self.terms: list[int] = []
+        self.committed = 0
+        self.committed_term = 0
+
+    def add(self, leader: Leader) -> None:
+        """A term has its winner. Its base must exist, in an earlier term."""
+        self.leaders[leader.term] = leader
+        insort(self.terms, leader.term)
+
+    def after(self, term: int) -> Iterator[Leader]:
+        """The known leaders of later terms."""
+        for later in islice(self.terms, bisect_right(self.terms, term), None):
+            yield self.leaders[later]
+
+    def before(self, term: int) -> Iterator[Leader]:
+        """The known leaders of earlier terms, the latest first."""
+        for at in range(bisect_right(self.terms, term - 1) - 1, -1, -1):
+            yield self.leaders[self.terms[at]]
+
+    def exists(self, index: int, term: int) -> bool:
+        """Whether a leader is known to have made this entry."""
+        if term == 0:
+            return index == 0
+        leader = self.leaders.get(term)
+        return leader is not None and leader.first <= index <= leader.last
+
+    def is_prefix(self, index: int, term: int, end: int, end_term: int) -> bool:
+        """Whether the log ending at (index, term) is the beginning of the one ending at (end, end_term).
+
+        Both must exist. A log is the beginning of itself.
+        """
+        while end_term > term:
+            leader = self.leaders[end_term]
+            end, end_term = leader.base, leader.base_term
+            if index > end:
+                return False
+        return end_term == term and index <= end
+
+    def common(self, end: int, term: int, other: int, other_term: int) -> int:
+        """How long two logs are the same, given their ends. Both must exist."""
+        while term != other_term:
+            if term < other_term:
+                end, term, other, other_term = other, other_term, end, term
+            leader = self.leaders[term]
+            end, term = leader.base, leader.base_term
+        return min(end, other)
+
+    def runs(self, index: int, term: int, end: int, end_term: int) -> list[tuple[int, int, Leader]]:
+        """(first, last, leader) of each run after (index, term) on the log ending at (end, end_term), in log order."""
+        runs: list[tuple[int, int, Leader]] = []
+        while end > index:
+            leader = self.leaders[end_term]
+            runs.append((max(leader.first, index + 1), end, leader))
+            end, end_term = leader.base, leader.base_term
+        runs.reverse()
+        return runs
+
+    def committed_before(self, term: int) -> Position:
+        """The last position that leaders of earlier terms have committed, (0, 0) if none.
+
+        A later leader's commits lie above an earlier one's (LeaderCompleteness, checked whenever either grows), so the
+        latest leader that committed anything decides.
+        """
+        for leader in self.before(term):
+            if leader.committed:
+                return leader.committed, leader.term
+        return 0, 0

@@ -1,0 +1,241 @@
+"""The three views: stepping Ballot, Fencing and Frontend along the edges of their graphs.
+
+Every step is an edge with the event's action from where the instance stands, or the event is refused.
+
+Fencing has an instance per pair of terms, which must not cost a step per pair. Its two leaders' statuses (what each
+has done by itself) determine the state of the pair, whatever the order of their steps was; `Fencing` makes sure of that
+when it takes the graph, and that only steps do not commute which the log itself orders. So it keeps each leader's
+status, and for a step tries one pair for every status there is among the other leaders: if that has the edge, all of
+them have it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from trace_check.graphs import Graph, Graphs
+from trace_check.tree import Leader
+from trace_check.verdict import BadInput, Coverage, Refused, RefusedStep
+
+ACTIONS = ("Claim", "CommitEpoch", "Activate", "Write", "Lose")
+# Commitments are taken in log order, so these need not commute (docs/trace-format.md, "Steps").
+_ORDERED_BY_LOG = {("CommitEpoch", "CommitEpoch"), ("Write", "CommitEpoch")}
+
+
+def _kind(label: str) -> str:
+    return label.partition("(")[0]
+
+
+class View:
+    """A graph, and which of its edges a trace has taken."""
+
+    def __init__(self, name: str, graph: Graph) -> None:
+        self.name = name
+        self.graph = graph
+        self.table = graph.table
+        self.taken: set[tuple[int, str]] = set()
+
+    def step(self, state: int, action: str, instance: str, names: Iterable[tuple[str, str]] = ()) -> int:
+        """Where the action leads from a state. Raises Refused when there is no such edge."""
+        to = self.table[state].get(action)
+        if to is None:
+            raise self.refused(state, action, instance, names)
+        self.taken.add((state, action))
+        return to
+
+    def refused(self, state: int, action: str, instance: str, names: Iterable[tuple[str, str]] = ()) -> Refused:
+        """The refusal of an action, with everything there is to say about it."""
+        legal = tuple(sorted(self.table[state]))
+        path = self.graph.path_to(state)
+        renamed = tuple((name, model) for name, model in names if name != model)
+        step = RefusedStep(self.name, instance, action, self.graph.describe(state), legal, path, renamed)
+        return Refused(self.name, f"one of {', '.join(legal)}" if legal else "no step at all", action, step)
+
+    def coverage(self, instances: int) -> Coverage:
+        """How much of the graph has been walked."""
+        graph = self.graph
+        return Coverage(self.name, graph.name, instances, len(graph.states), graph.edges, len(self.taken))
+
+
+@dataclass(slots=True)
+class Election:
+    """One term's election: who asked for votes, and where its Ballot stands."""
+
+    term: int
+    ballot: int
+    candidates: set[str] = field(default_factory=set)
+
+
+class Ballots:
+    """The Ballot view: one instance per term, dropped once every voter has left the term."""
+
+    def __init__(self, graphs: Graphs, voters: tuple[str, ...]) -> None:
+        """`voters` sorted; with more of them than there are graphs for, votes are judged by evidence alone."""
+        graph = graphs.ballot(len(voters))
+        self.view = View("Ballot", graph) if graph else None
+        self.voters = voters
+        self.elections: dict[int, Election] = {}
+        self.count = 0
+        self._as_model = {name: f"n{at}" for at, name in enumerate(voters, 1)}
+
+    def election(self, term: int) -> Election:
+        """The election of a term, opened when first needed."""
+        election = self.elections.get(term)
+        if election is None:
+            initial = self.view.graph.initial if self.view else 0
+            election = self.elections[term] = Election(term, initial)
+            self.count += 1
+        return election
+
+    def forget_before(self, term: int) -> None:
+        """No voter is in an earlier term any more: nothing can happen in those elections."""
+        for old in [t for t in self.elections if t < term]:
+            del self.elections[old]
+
+    def campaign(self, term: int, node: str) -> None:
+        """Campaign(n)."""
+        self._step(term, f"Campaign({self._as_model[node]})")
+        self.election(term).candidates.add(node)
+
+    def grant(self, term: int, node: str, candidate: str) -> None:
+        """Grant(n, c)."""
+        self._step(term, f"Grant({self._as_model[node]},{self._as_model[candidate]})")
+
+    def win(self, term: int, node: str) -> None:
+        """Win(n)."""
+        self._step(term, f"Win({self._as_model[node]})")
+
+    def append_label(self, node: str) -> str:
+        """What `append` takes for this node."""
+        return f"Append({self._as_model[node]})"
+
+    def append(self, term: int, label: str) -> None:
+        """Append(n)."""
+        self._step(term, label)
+
+    def _step(self, term: int, action: str) -> None:
+        view = self.view
+        if view is not None:
+            election = self.elections.get(term) or self.election(term)
+            election.ballot = view.step(election.ballot, action, f"term {term}", self._as_model.items())
+
+    def coverage(self) -> Coverage:
+        """How much of the graph has been walked."""
+        if self.view is None:
+            return Coverage("Ballot", f"none for {len(self.voters)} voters", self.count, 0, 0, 0)
+        return self.view.coverage(self.count)
+
+
+class Frontends:
+    """The Frontend view: one instance per node."""
+
+    def __init__(self, graphs: Graphs) -> None:
+        self.view = View("Frontend", graphs.load("Frontend"))
+        self.initial = self.view.graph.initial
+
+    def step(self, state: int, action: str, node: str) -> int:
+        """One step of a node's frontend."""
+        return self.view.step(state, action, f"node {node}")
+
+
+class Fencing:
+    """The Fencing view: one instance per pair of leaders."""
+
+    NONE = 0
+
+    def __init__(self, graphs: Graphs) -> None:
+        """Raises BadInput when the graph does not have the shape this class relies on."""
+        self.view = View("Fencing", graphs.load("Fencing"))
+        self.leaders = 0
+        # A status is a number; `_alone[s]` says where its moves lead when no other leader is in the way.
+        self._alone: list[dict[str, int]] = []
+        self._pairs: dict[tuple[int, int], int] = {}
+        self._find_statuses()
+        self._find_pairs()
+        self._check_order()
+        self._terms: list[list[int]] = [[] for _ in self._alone]
+
+    def _broken(self, why: str) -> BadInput:
+        return BadInput(f"graph {self.view.graph.name}: {why}; this checker knows another Fencing.tla")
+
+    def _find_statuses(self) -> None:
+        table, initial = self.view.table, self.view.graph.initial
+        known = {(initial, initial): 0}
+        for lo, hi in (queue := [(initial, initial)]):
+            moves: dict[str, int] = {}
+            for action in ACTIONS:
+                to = table[lo].get(f"{action}(lo)"), table[hi].get(f"{action}(hi)")
+                if to[0] is not None and to[1] is not None:
+                    if to not in known:
+                        known[to[0], to[1]] = len(known)
+                        queue.append((to[0], to[1]))
+                    moves[action] = known[to[0], to[1]]
+                elif to != (None, None):
+                    raise self._broken(f"a leader alone may {action} as one of lo and hi only")
+            self._alone.append(moves)
+
+    def _find_pairs(self) -> None:
+        self._pairs[0, 0] = self.view.graph.initial
+        for lo, hi in (queue := [(0, 0)]):
+            for label, to in self.view.table[self._pairs[lo, hi]].items():
+                action, who = label.rstrip(")").split("(")
+                moved = self._alone[lo if who == "lo" else hi].get(action)
+                if moved is None:
+                    raise self._broken(f"{label} is possible for a pair, but not for that leader alone")
+                pair = (moved, hi) if who == "lo" else (lo, moved)
+                if pair not in self._pairs:
+                    self._pairs[pair] = to
+                    queue.append(pair)
+                elif self._pairs[pair] != to:
+                    raise self._broken(f"where {label} leads depends on the order of earlier steps")
+
+    def _check_order(self) -> None:
+        """The verdict must not depend on the order of steps that evidence does not order."""
+        table = self.view.table
+        for moves in table:
+            for a, after_a in moves.items():
+                for b in moves.keys() | table[after_a].keys():
+                    lo, hi = (a, b) if a.endswith("(lo)") else (b, a)
+                    if not (lo.endswith("(lo)") and hi.endswith("(hi)")):
+                        continue
+                    one, other = table[after_a].get(b), table[moves[b]].get(a) if b in moves else None
+                    if (one is None or one != other) and (_kind(lo), _kind(hi)) not in _ORDERED_BY_LOG:
+                        raise self._broken(f"{a} and {b} do not commute, and no evidence orders them")
+
+    def step(self, leader: Leader, action: str) -> None:
+        """One step of a leader, in every pair it is in. Raises Refused."""
+        status, term = leader.fencing, leader.term
+        moved = self._alone[status].get(action)
+        pairs, table, taken = self._pairs, self.view.table, self.view.taken
+        as_hi, as_lo = f"{action}(hi)", f"{action}(lo)"
+        for other, terms in enumerate(self._terms):
+            # Status 0 stands for the leaders that no trace has shown yet.
+            if not other or (terms and terms[0] < term):
+                state = pairs[other, status]
+                if as_hi not in table[state]:
+                    raise self._refused(state, as_hi, terms[0] if terms else None, term)
+                taken.add((state, as_hi))
+            if not other or (terms and terms[-1] > term):
+                state = pairs[status, other]
+                if as_lo not in table[state]:
+                    raise self._refused(state, as_lo, term, terms[-1] if terms else None)
+                taken.add((state, as_lo))
+        assert moved is not None
+        if status != self.NONE:
+            del self._terms[status][bisect_left(self._terms[status], term)]
+        else:
+            self.leaders += 1
+        insort(self._terms[moved], term)
+        leader.fencing = moved
+
+    def _refused(self, state: int, action: str, lo: int | None, hi: int | None) -> Refused:
+        def name(term: int | None) -> str:
+            return "any other term" if term is None else f"term {term}"
+
+        return self.view.refused(state, action, f"lo = {name(lo)}, hi = {name(hi)}")
+
+    def coverage(self) -> Coverage:
+        """How much of the graph has been walked."""
+        return self.view.coverage(self.leaders * (self.leaders - 1) // 2)
