@@ -1,0 +1,284 @@
+"""Legal traces made by hand, event by event, for tests of the checker. Shares no code with the implementation.
+
+`Story` is a small cluster without messages: every method lets one thing happen, keeps the nodes' logs straight,
+and returns the event it wrote down. To make a trace that is wrong, change the returned event, or `tell` one directly.
+
+    story = Story("n1", "n2", "n3")
+    story.lead("n1", "n2")            # n1 is LEADER of term 1 by its own vote and n2's
+    story.replicate("n1", "n2")       # one more entry, stored by n1 and n2, committed
+    assert story.judge(tmp_path).verdict is Verdict.HOLDS
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trace_check import Result, replay
+
+Event = dict[str, Any]
+Ref = list[Any]
+
+
+def digest(log: list[int]) -> str:
+    """Of a log given as its entries' terms."""
+    return hashlib.sha256(repr(log).encode()).hexdigest()[:16] if log else "0" * 16
+
+
+def runs(log: list[int], first: int, last: int) -> list[list[int]]:
+    """[first, last, term] of each stretch of equal terms in entries first..last."""
+    found: list[list[int]] = []
+    for index in range(first, last + 1):
+        if found and found[-1][2] == log[index - 1]:
+            found[-1][1] = index
+        else:
+            found.append([index, index, log[index - 1]])
+    return found
+
+
+@dataclass
+class Person:
+    """A node (or a client): what it has on disk, what it knows, what it has written down."""
+
+    name: str
+    term: int = 0
+    vote: str | None = None
+    log: list[int] = field(default_factory=list)
+    durable: int = 0
+    committed: int = 0
+    counter: int = 0
+    incs: list[str] = field(default_factory=list)
+    after: dict[str, Ref] = field(default_factory=dict)
+    refs: dict[str, Ref] = field(default_factory=dict)
+
+
+class Story:
+    """What happens in a cluster, told by its nodes."""
+
+    def __init__(self, *voters: str, start: bool = True) -> None:
+        self.voters = list(voters)
+        self.people: dict[str, Person] = {}
+        self.files: dict[tuple[str, str], list[Event]] = {}
+        self.epochs: dict[int, int] = {}
+        self._clock = 0
+        if start:
+            for name in voters:
+                self.start(name)
+
+    # --- telling -------------------------------------------------------------------------------------------------
+
+    def person(self, name: str) -> Person:
+        """A node or client by name."""
+        return self.people.setdefault(name, Person(name))
+
+    def tell(self, name: str, event: str, *, term: int | None = None, **own: Any) -> Event:
+        """Write down any event at all."""
+        person = self.person(name)
+        lines = self.files[name, person.incs[-1]]
+        self._clock += 1_000_000
+        line: Event = {
+            "v": 1,
+            "cluster": "handmade",
+            "node": name,
+            "inc": person.incs[-1],
+            "seq": len(lines) + 1,
+            "ts": self._clock,
+            "event": event,
+            "term": person.term if term is None else term,
+            **own,
+        }
+        if person.after:
+            line["after"] = list(person.after.values())
+            person.after = {}
+        lines.append(line)
+        person.refs[event] = self.ref(line)
+        return line
+
+    @staticmethod
+    def ref(line: Event) -> Ref:
+        """How other events cite this one."""
+        return [line["node"], line["inc"], line["seq"]]
+
+    def hear(self, name: str, *others: str) -> None:
+        """Messages from others arrive, sent after the newest event of each."""
+        for other in others:
+            inc = self.person(other).incs[-1]
+            self.person(name).after[other] = [other, inc, len(self.files[other, inc])]
+
+    # --- one node ------------------------------------------------------------------------------------------------
+
+    def open(self, name: str) -> None:
+        """A new incarnation, with nothing told yet."""
+        person = self.person(name)
+        person.counter += 1
+        person.incs.append(f"{person.counter}-{person.counter:08x}")
+        person.after = {}
+        self.files[name, person.incs[-1]] = []
+
+    def start(self, name: str) -> Event:
+        """The process starts, from what its disk holds; what was not durable is gone."""
+        self.open(name)
+        person = self.person(name)
+        del person.log[person.durable :]
+        person.committed = 0
+        return self.tell(
+            name,
+            "Start",
+            vote=person.vote,
+            last=len(person.log),
+            last_term=person.log[-1] if person.log else 0,
+            digest=digest(person.log),
+            disk=f"disk-of-{name}",
+            voters=self.voters,
+        )
+
+    def _end_of_log(self, name: str) -> dict[str, int]:
+        log = self.person(name).log
+        return {"last": len(log), "last_term": log[-1] if log else 0}
+
+    def campaign(self, name: str, term: int | None = None) -> Event:
+        """The node stands for election, in the next term unless another is given."""
+        person = self.person(name)
+        person.term = person.term + 1 if term is None else term
+        person.vote = name
+        person.durable = len(person.log)
+        return self.tell(name, "Campaign", **self._end_of_log(name), voters=self.voters)
+
+    def grant(self, name: str, candidate: str) -> Event:
+        """The node votes for a candidate, in that one's term."""
+        person, other = self.person(name), self.person(candidate)
+        campaign = other.refs["Campaign"]
+        self.hear(name, candidate)
+        person.term = self.files[candidate, campaign[1]][campaign[2] - 1]["term"]
+        person.vote = candidate
+        return self.tell(name, "Grant", candidate=candidate, campaign=campaign, **self._end_of_log(name))
+
+    def win(self, name: str, *voters: str) -> Event:
+        """The node counts its own vote and those of others."""
+        self.hear(name, *voters)
+        grants = [self.person(name).refs["Campaign"], *(self.person(v).refs["Grant"] for v in voters)]
+        return self.tell(name, "Win", grants=grants)
+
+    def append(self, name: str, count: int = 1) -> Event:
+        """The leader puts entries at the end of its log; the first of a term is its epoch record."""
+        person = self.person(name)
+        first = len(person.log) + 1
+        opening: dict[str, Any] = {}
+        if not person.log or person.log[-1] != person.term:
+            before = self.epochs[person.log[-1]] if person.log else 0
+            opening = {"epoch": before + 1}
+            self.epochs[person.term] = before + 1
+        person.log += [person.term] * count
+        return self.tell(name, "Append", first=first, last=len(person.log), digest=digest(person.log), **opening)
+
+    def store(self, name: str, leader: str | None = None, last: int | None = None) -> Event:
+        """The node's log is durable: as the leader's is, up to an index; without a leader, its own."""
+        person = self.person(name)
+        if leader is not None:
+            other = self.person(leader)
+            self.hear(name, leader)
+            person.term = other.term
+            person.log = other.log[:last]
+        person.durable = len(person.log) if last is None else last
+        stored = person.log[: person.durable]
+        return self.tell(name, "Store", last=len(stored), last_term=stored[-1], digest=digest(stored))
+
+    def commit(self, name: str, *stores: str, last: int | None = None) -> Event:
+        """The leader commits by Stores of these nodes."""
+        self.hear(name, *(s for s in stores if s != name))
+        return self._commit(name, last, stores=[self.person(s).refs["Store"] for s in stores])
+
+    def learn(self, name: str, leader: str, last: int | None = None) -> Event:
+        """The node learns what is committed from another's Commit."""
+        self.hear(name, leader)
+        last = self.person(leader).committed if last is None else last
+        return self._commit(name, last, leader_commit=self.person(leader).refs["Commit"])
+
+    def _commit(self, name: str, last: int | None, **evidence: Any) -> Event:
+        person = self.person(name)
+        last = len(person.log) if last is None else last
+        found = runs(person.log, person.committed + 1, last)
+        epochs = [[a, self.epochs[t]] for a, _, t in found if a == 1 or person.log[a - 2] != t]
+        if epochs:
+            evidence["epochs"] = epochs
+        person.committed = last
+        return self.tell(name, "Commit", runs=found, digest=digest(person.log[:last]), **evidence)
+
+    def activate(self, name: str) -> Event:
+        """The node becomes LEADER."""
+        return self.tell(name, "Activate", epoch=self.epochs[self.person(name).term])
+
+    def ack(self, name: str, first: int, last: int) -> Event:
+        """The node is about to tell clients."""
+        return self.tell(name, "Ack", first=first, last=last)
+
+    def lose(self, name: str) -> Event:
+        """The node stops leading."""
+        return self.tell(name, "Lose")
+
+    def transfer(self, name: str, to: str) -> Event:
+        """The frontend changes its type."""
+        return self.tell(name, "Transfer", to=to)
+
+    def exit(self, name: str, code: int = 0) -> Event:
+        """The process ends in good order."""
+        return self.tell(name, "Exit", code=code)
+
+    # --- several at once -----------------------------------------------------------------------------------------
+
+    def elect(self, name: str, *voters: str, term: int | None = None) -> None:
+        """Campaign, Grants, Win, and the Append of the epoch record."""
+        self.campaign(name, term)
+        for voter in voters:
+            self.grant(voter, name)
+        self.win(name, *voters)
+        self.append(name)
+
+    def agree(self, leader: str, *followers: str) -> None:
+        """What the leader has appended is stored by it and its followers, and committed by it."""
+        self.store(leader)
+        for follower in followers:
+            self.store(follower, leader)
+        self.commit(leader, leader, *followers)
+
+    def lead(self, name: str, *voters: str, term: int | None = None) -> None:
+        """Elect a node, commit its epoch record, make it LEADER."""
+        self.elect(name, *voters, term=term)
+        self.agree(name, *voters)
+        self.activate(name)
+
+    def replicate(self, leader: str, *followers: str, count: int = 1) -> None:
+        """More entries, committed."""
+        self.append(leader, count)
+        self.agree(leader, *followers)
+
+    # --- clients -------------------------------------------------------------------------------------------------
+
+    def invoke(self, client: str, op: str) -> Event:
+        """A client begins a write."""
+        if not self.person(client).incs:
+            self.open(client)
+        return self.tell(client, "Invoke", op=op)
+
+    def ok(self, client: str, op: str, ack: Event, index: int) -> Event:
+        """A client is told that its write is committed."""
+        self.hear(client, ack["node"])
+        return self.tell(client, "Ok", op=op, index=index, entry_term=ack["term"], ack=self.ref(ack))
+
+    # --- to the checker ------------------------------------------------------------------------------------------
+
+    def save(self, directory: Path) -> Path:
+        """Write the files."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for (name, inc), lines in self.files.items():
+            text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+            (directory / f"{name}.{inc}.ndjson").write_text(text)
+        return directory
+
+    def judge(self, directory: Path, pick: Callable[[int], int] | None = None) -> Result:
+        """What the checker says."""
+        return replay(self.save(directory), pick=pick)

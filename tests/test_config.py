@@ -1,0 +1,123 @@
+"""Every setting is checked before anything starts, and each refusal says what would have been right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hacoord.config import Config, ConfigError, load, parse, parse_address, read_secret
+
+HERE = Path("/etc/hacoord")
+
+
+def test_an_empty_file_is_a_good_configuration() -> None:
+    assert parse("", base=HERE) == Config()
+
+
+def test_every_key_is_taken() -> None:
+    config = parse(
+        """
+        listen = "127.0.0.1:7001"
+        secret_file = "secret"
+        [trace]
+        dir = "/var/trace"
+        required = false
+        [election]
+        timeout = 3
+        heartbeat = 0.5
+        [batch]
+        entries = 10
+        bytes = 2048
+        queue = 5
+        [state_change]
+        backoff_min = 0.1
+        backoff_max = 1
+        deadline = 9
+        """,
+        base=HERE,
+    )
+    assert config.listen == ("127.0.0.1", 7001)
+    assert config.secret_file == HERE / "secret"
+    assert config.trace_dir == Path("/var/trace")
+    assert not config.trace_required
+    assert config.election.timeout == 3.0
+    assert isinstance(config.election.timeout, float)
+    assert (config.batch.entries, config.batch.bytes, config.batch.queue) == (10, 2048, 5)
+    assert (config.state_change.backoff_min, config.state_change.backoff_max) == (0.1, 1.0)
+    assert config.state_change.deadline == 9.0
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("[election]\ntimeout = 0", ["election.timeout = 0", "0.05 to 60", "seconds"]),
+        ("[election]\ntimeout = nan", ["election.timeout = nan", "0.05 to 60"]),
+        ('[election]\ntimeout = "1s"', ["election.timeout = '1s'", "a number"]),
+        ("[election]\ntimeout = true", ["election.timeout = True", "a number"]),
+        ("[election]\nheartbeat = 0.5", ["election.heartbeat = 0.5", "half of election.timeout"]),
+        ("[batch]\nentries = 1.5", ["batch.entries = 1.5", "whole number", "1 to 100000"]),
+        ("[batch]\nbytes = 100000000", ["batch.bytes = 100000000", "1024 to"]),
+        ("[state_change]\nbackoff_min = 3", ["backoff_max = 2", "backoff_min"]),
+        ("[trace]\nrequired = 1", ["trace.required = 1", "true or false"]),
+        ("trace = 5", ["trace = 5", "[trace]"]),
+        ("listen = 7001", ["listen = 7001", "address"]),
+        ('listen = "localhost"', ["listen = 'localhost'", "host:port"]),
+        ('secret_file = ""', ["secret_file = ''", "path"]),
+        ("[election]\ntimeuot = 1", ["unknown key 'election.timeuot'", "election.timeout"]),
+        ("node = 'n1'", ["unknown key 'node'"]),
+        ("[election.timeout]\nmin = 1", ["election.timeout = {'min': 1}", "a number"]),
+        ("[election", ["not valid TOML"]),
+    ],
+)
+def test_a_bad_value_is_refused_with_the_key_the_value_and_what_is_wanted(text: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(text, base=HERE)
+    message = str(refused.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_a_file_is_named_in_its_own_errors(tmp_path: Path) -> None:
+    path = tmp_path / "hacoord.toml"
+    with pytest.raises(ConfigError, match=r"hacoord\.toml: can't read the configuration"):
+        load(path)
+    path.write_text("listen = 1")
+    with pytest.raises(ConfigError, match=r"hacoord\.toml: listen = 1"):
+        load(path)
+    path.write_text('secret_file = "s"')
+    assert load(path).secret_file == tmp_path / "s"
+
+
+def test_a_secret_is_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    with pytest.raises(ConfigError, match="can't read the secret file"):
+        read_secret(path)
+    path.write_bytes(b"0123456789abcdef\n")
+    path.chmod(0o640)
+    with pytest.raises(ConfigError, match=r"mode 0640.*chmod 600"):
+        read_secret(path)
+    path.chmod(0o600)
+    assert read_secret(path) == b"0123456789abcdef"
+    path.write_bytes(b"short\n")
+    with pytest.raises(ConfigError, match="5 bytes; at least 16"):
+        read_secret(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:1", ("127.0.0.1", 1)),
+        ("n1.example.org:65535", ("n1.example.org", 65535)),
+        ("[::1]:7001", ("::1", 7001)),
+    ],
+)
+def test_good_addresses(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("address", ["", ":1", "host", "host:", "host:0", "host:65536", "::1:7001", "a b:1", "a:-1"])
+def test_bad_addresses(address: str) -> None:
+    with pytest.raises(ConfigError, match="host:port is wanted"):
+        parse_address(address)

@@ -1,0 +1,152 @@
+"""Whatever the network and the crashes do to it, the core keeps Raft's promises, and the checker agrees.
+
+Hypothesis chooses the steps (and prints the shortest sequence that breaks something): messages delivered in any
+order, dropped, repeated; nodes that look at the clock at any time; processes killed at every point of a turn. What must
+hold is checked here on the nodes themselves; the traces are judged, at the end, by trace_check, which knows only them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from hacoord.raft.core import Role, Timing
+from hacoord.raft.messages import Entry
+from hacoord.sim import Cluster, CrashPoint, Faults, Simulation
+from trace_check import replay
+
+pick = st.integers(min_value=0, max_value=10_000)
+
+
+class AnyNetwork(RuleBasedStateMachine):
+    """A small cluster whose every step is chosen."""
+
+    @initialize(size=st.sampled_from([1, 2, 3, 3, 3, 5]), seed=st.integers(0, 2**16))
+    def begin(self, size: int, seed: int) -> None:
+        self.directory = tempfile.TemporaryDirectory()
+        self.time = 0.0
+        self.cluster = Cluster(
+            Path(self.directory.name), size, seed=seed, timing=Timing(1.0, 0.2), clock=lambda: self.time
+        )
+        self.leader_of: dict[int, str] = {}
+        self.committed: list[Entry] = []
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 0.3, 1.1, 2.5]), which=pick)
+    def time_passes(self, seconds: float, which: int) -> None:
+        self.time += seconds
+        running = sorted(self.cluster.running)
+        if running:
+            self.cluster.tick(running[which % len(running)])
+
+    @precondition(lambda self: self.cluster.in_flight)
+    @rule(which=pick)
+    def deliver(self, which: int) -> None:
+        flight = self.cluster.in_flight
+        self.cluster.deliver(flight.pop(which % len(flight)))
+
+    @precondition(lambda self: self.cluster.in_flight)
+    @rule()
+    def deliver_all_in_order(self) -> None:
+        for _ in range(len(self.cluster.in_flight)):
+            self.cluster.deliver(self.cluster.in_flight.pop(0))
+
+    @precondition(lambda self: self.cluster.in_flight)
+    @rule(which=pick)
+    def repeat(self, which: int) -> None:
+        flight = self.cluster.in_flight
+        self.cluster.deliver(flight[which % len(flight)])
+
+    @precondition(lambda self: self.cluster.in_flight)
+    @rule(which=pick)
+    def drop(self, which: int) -> None:
+        flight = self.cluster.in_flight
+        del flight[which % len(flight)]
+
+    @precondition(lambda self: self.cluster.leaders())
+    @rule(which=pick, count=st.integers(1, 3))
+    def write(self, which: int, count: int) -> None:
+        leaders = self.cluster.leaders()
+        self.cluster.write(leaders[which % len(leaders)], count)
+
+    @rule(which=pick, point=st.sampled_from([None, *CrashPoint]))
+    def kill(self, which: int, point: CrashPoint | None) -> None:
+        running = sorted(self.cluster.running)
+        if not running:
+            return
+        name = running[which % len(running)]
+        if point is None:
+            self.cluster.crash(name)
+        else:
+            self.cluster.crash_at(name, point)
+
+    @precondition(lambda self: len(self.cluster.running) < len(self.cluster.names))
+    @rule(which=pick)
+    def restart(self, which: int) -> None:
+        down = [n for n in self.cluster.names if n not in self.cluster.running]
+        self.cluster.restart(down[which % len(down)])
+
+    @invariant()
+    def one_leader_in_a_term(self) -> None:
+        for name, process in self.cluster.running.items():
+            raft = process.frontend.raft
+            if raft.role is Role.LEADER:
+                assert self.leader_of.setdefault(raft.term, name) == name
+
+    @invariant()
+    def what_is_committed_is_the_same_everywhere_and_stays(self) -> None:
+        for process in self.cluster.running.values():
+            raft = process.frontend.raft
+            log = list(raft.log.between(1, raft.commit_index))
+            assert log[: len(self.committed)] == self.committed[: len(log)]
+            if len(log) > len(self.committed):
+                self.committed = log
+
+    def teardown(self) -> None:
+        if hasattr(self, "cluster"):
+            self.cluster.close()
+            result = replay(Path(self.directory.name))
+            assert result.verdict.exit_code == 0, result
+            self.directory.cleanup()
+
+
+TestAnyNetwork = AnyNetwork.TestCase
+TestAnyNetwork.settings = settings(
+    max_examples=60, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+HARSH = Faults(
+    drop=0.1, duplicate=0.1, delay=(0.001, 0.2), crash_every=4.0, partition_every=5.0, downtime=(0.1, 4.0)
+)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 7])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_harsh_minute_is_survived_and_its_trace_holds(tmp_path: Path, size: int, seed: int) -> None:
+    simulation = Simulation(tmp_path, size, seed=seed, faults=HARSH, write_every=0.1)
+    simulation.run(lambda: simulation.now > 60)
+    simulation.cluster.close()
+    result = replay(tmp_path)
+    assert result.verdict.exit_code == 0, result
+
+
+def test_the_same_seed_gives_the_same_traces(tmp_path: Path) -> None:
+    for run in ("a", "b"):
+        simulation = Simulation(tmp_path / run, 3, seed=5, faults=HARSH)
+        simulation.run(lambda s=simulation: s.now > 10)  # type: ignore[misc]
+        simulation.cluster.close()
+    first, second = ({f.name: f.read_bytes() for f in (tmp_path / run).iterdir()} for run in ("a", "b"))
+    assert first == second
+
+
+def test_in_quiet_times_a_leader_emerges_and_every_write_is_acknowledged(tmp_path: Path) -> None:
+    simulation = Simulation(tmp_path, 5, seed=3)
+    simulation.run(lambda: simulation.now > 5)
+    simulation.cluster.close()
+    result = replay(tmp_path)
+    assert result.verdict.exit_code == 0, result
+    assert result.counts.writes_acknowledged > 100

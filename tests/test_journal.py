@@ -1,0 +1,257 @@
+"""The journal: three kinds of answer, replay in order, and nothing promised that is not committed."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+
+from hacoord.config import Batch
+from hacoord.ha.frontend import Frontend, FrontendType
+from hacoord.journal import (
+    MAX_DATA,
+    Journal,
+    JournalEntry,
+    NotLeader,
+    Outcome,
+    OutcomeUnknown,
+    Overloaded,
+    Receipt,
+    ReplayFailed,
+)
+from hacoord.raft.core import Raft, Timing
+from hacoord.raft.messages import Appended, Message, Ref, Vote
+from hacoord.raft.outbox import Event, Outbox
+
+WAIT = 10.0
+PEER = Ref("n2", "1-00000002", 1)
+
+
+class Leader:
+    """n1 of n1 and n2; n2 is played by the test, which so decides what is committed when."""
+
+    def __init__(self, batch: Batch | None = None) -> None:
+        outbox = Outbox("n1", "1-00000001")
+        self.raft = Raft("n1", ("n1", "n2"), outbox, now=0.0, timing=Timing(1.0, 0.1), rng=random.Random(1))
+        self.frontend = Frontend(self.raft, outbox)
+        self.woken = 0
+        self.journal = Journal(self.frontend, batch or Batch(), self._wake)
+        self.said: list[Event] = []
+        self.answers: list[Outcome] = []
+        self.entries: list[JournalEntry] = []
+        self.journal.on_entry(self.entries.append)
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def elect(self) -> None:
+        self.frontend.tick(5.0)
+        for pre in (True, False):
+            self.speak()
+            self.hear(Vote("n2", "n1", PEER, self.raft.term, True, pre, None if pre else PEER))
+        self.peer_stores()
+        assert self.frontend.wanted() is FrontendType.LEADER
+        self.frontend.transferred(FrontendType.LEADER)
+        self.peer_stores()
+        assert self.frontend.ready
+        self.turn()
+
+    def peer_stores(self) -> None:
+        """n2 says that it has stored the whole log."""
+        self.speak()
+        self.hear(Appended("n2", "n1", PEER, self.raft.term, True, self.raft.last, PEER))
+
+    def hear(self, message: Message) -> None:
+        self.frontend.step(message, 5.0)
+        self.speak()
+
+    def speak(self) -> None:
+        while True:
+            self.said += self.raft.take()[0]
+            if self.raft.to_persist() is None:
+                return
+            self.raft.persisted()
+
+    def write(self, data: bytes) -> None:
+        self.journal.submit(data, self.answers.append)
+
+    def turn(self) -> None:
+        """What the loop of a node does with its journal."""
+        self.journal.propose()
+        self.speak()
+        self.journal.replay()
+        self.journal.acknowledge()
+        self.speak()
+        self.journal.answer()
+
+
+def kinds(outcomes: list[Outcome]) -> list[type[object]]:
+    return [type(outcome) for outcome in outcomes]
+
+
+def test_a_receipt_comes_only_once_the_entry_is_committed_and_its_ack_recorded() -> None:
+    leader = Leader()
+    leader.elect()
+    leader.write(b"a")
+    leader.write(b"b")
+    leader.turn()
+    assert leader.answers == []
+    assert leader.entries == []
+    assert "Ack" not in [event.name for event in leader.said]
+    leader.peer_stores()
+    leader.turn()
+    ack = next(event for event in leader.said if event.name == "Ack")
+    assert (ack.fields["first"], ack.fields["last"]) == (3, 4)
+    ref = Ref("n1", "1-00000001", ack.seq)
+    assert leader.answers == [Receipt(3, 1, 1, ref), Receipt(4, 1, 1, ref)]
+    assert leader.entries == [JournalEntry(3, 1, 1, b"a"), JournalEntry(4, 1, 1, b"b")]
+    assert leader.journal.read(1, 100) == leader.entries
+    assert leader.journal.read(4, 4) == leader.entries[1:]
+    assert leader.journal.read(5, 4) == []
+
+
+def test_a_node_that_does_not_lead_refuses() -> None:
+    node = Leader()
+    node.write(b"a")
+    node.turn()
+    assert kinds(node.answers) == [NotLeader]
+    assert node.raft.last == 0
+
+
+def test_lost_leadership_leaves_what_was_proposed_unknown_and_refuses_the_rest() -> None:
+    leader = Leader(Batch(entries=1))
+    leader.elect()
+    leader.write(b"a")
+    leader.write(b"b")
+    leader.turn()
+    leader.hear(Vote("n2", "n1", PEER, 9, False, False, None))
+    assert leader.frontend.stopped
+    leader.journal.close()
+    leader.turn()
+    assert sorted(kinds(leader.answers), key=str) == [OutcomeUnknown, NotLeader]
+    assert leader.entries == []
+
+
+def test_no_promise_outlives_the_loop() -> None:
+    leader = Leader()
+    leader.elect()
+    leader.write(b"a")
+    leader.turn()
+    leader.peer_stores()
+    leader.journal.replay()
+    leader.journal.acknowledge()
+    # The loop ends here, before the Ack is traced: the disk is full, say.
+    leader.journal.abandon()
+    assert kinds(leader.answers) == [OutcomeUnknown]
+    leader.write(b"b")
+    assert kinds(leader.answers) == [OutcomeUnknown, NotLeader]
+
+
+def test_what_waits_is_bounded_and_taken_in_batches() -> None:
+    leader = Leader(Batch(entries=2, queue=3))
+    leader.elect()
+    for data in (b"a", b"b", b"c", b"d"):
+        leader.write(data)
+    assert kinds(leader.answers) == [Overloaded]
+    leader.turn()
+    assert leader.raft.last == 4
+    assert leader.journal.has_waiting
+    leader.turn()
+    assert leader.raft.last == 5
+    assert not leader.journal.has_waiting
+
+
+def test_batches_are_bounded_by_bytes_too() -> None:
+    leader = Leader(Batch(bytes=1024))
+    leader.elect()
+    for _ in range(3):
+        leader.write(bytes(1000))
+    leader.turn()
+    assert leader.raft.last == 4
+    with pytest.raises(ValueError, match="bytes at most"):
+        leader.write(bytes(MAX_DATA + 1))
+
+
+def test_a_callback_that_fails_is_named_with_its_entry() -> None:
+    leader = Leader()
+
+    def broken(_: JournalEntry) -> None:
+        raise KeyError("no such table")
+
+    leader.journal.on_entry(broken)
+    leader.elect()
+    leader.write(b"a")
+    leader.turn()
+    leader.peer_stores()
+    with pytest.raises(ReplayFailed, match=r"replay of entry 3 failed: .*no such table"):
+        leader.journal.replay()
+
+
+class Caller(threading.Thread):
+    """A thread that appends, and keeps what came of it."""
+
+    def __init__(self, journal: Journal, timeout: float) -> None:
+        super().__init__()
+        self.outcome: object = None
+        self._journal = journal
+        self._timeout = timeout
+
+    def run(self) -> None:
+        try:
+            self.outcome = self._journal.append(b"x", self._timeout)
+        except Exception as error:
+            self.outcome = error
+
+
+def until_waiting(leader: Leader) -> None:
+    """Until the caller's write has reached the queue."""
+    for _ in range(10_000):
+        if leader.journal.has_waiting and leader.woken:
+            return
+        threading.Event().wait(0.001)
+    raise AssertionError("the write never came")
+
+
+def test_append_from_another_thread_returns_the_receipt() -> None:
+    leader = Leader()
+    leader.elect()
+    caller = Caller(leader.journal, WAIT)
+    caller.start()
+    until_waiting(leader)
+    leader.turn()
+    leader.peer_stores()
+    leader.turn()
+    caller.join(WAIT)
+    assert isinstance(caller.outcome, Receipt)
+    assert caller.outcome.index == 3
+
+
+def test_append_that_times_out_knows_whether_it_was_proposed() -> None:
+    leader = Leader()
+    leader.elect()
+    early = Caller(leader.journal, 0.05)
+    early.start()
+    early.join(WAIT)
+    assert isinstance(early.outcome, Overloaded)
+    leader.turn()
+    assert leader.raft.last == 2, "a write given up before its turn must not be proposed"
+
+    leader.woken = 0
+    late = Caller(leader.journal, 0.3)
+    late.start()
+    until_waiting(leader)
+    leader.turn()
+    assert leader.raft.last == 3
+    late.join(WAIT)
+    assert isinstance(late.outcome, OutcomeUnknown)
+    leader.peer_stores()
+    leader.turn()
+    assert [entry.index for entry in leader.entries] == [3]
+
+
+def test_append_to_a_closed_journal_is_refused_at_once() -> None:
+    leader = Leader()
+    leader.journal.close()
+    with pytest.raises(NotLeader):
+        leader.journal.append(b"x", WAIT)

@@ -1,0 +1,291 @@
+"""A node in this process: what an embedding system sees of it, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hacoord.config import Config, Election, StateChange
+from hacoord.ha.frontend import FrontendType
+from hacoord.ha.state_change import Execution
+from hacoord.journal import JournalEntry, NotLeader, OutcomeUnknown, Receipt
+from hacoord.node import Exit, Node, NodeFailed
+from hacoord.storage import DiskFull, Storage, create
+
+WAIT = 20.0
+SECRET = b"0123456789abcdef"
+QUICK = Config(
+    election=Election(timeout=0.1, heartbeat=0.02), state_change=StateChange(backoff_min=0.001, deadline=0.3)
+)
+
+
+class Running(threading.Thread):
+    """A node made and run on a thread of its own, as an embedding system does it."""
+
+    def __init__(self, directory: Path, *executions: Execution, config: Config = QUICK) -> None:
+        super().__init__(name=directory.name, daemon=True)
+        self.directory = directory
+        self.entries: list[JournalEntry] = []
+        self.replay: Callable[[JournalEntry], None] = self.entries.append
+        self.outcome: Exit | NodeFailed | None = None
+        self.executions = executions
+        self.node: Node
+        self._config = config
+        self._made = threading.Event()
+
+    def run(self) -> None:
+        try:
+            self.node = Node(self.directory, self._config, SECRET)
+            self.node.journal.on_entry(self.replay)
+            for execution in self.executions:
+                self.node.register(execution)
+            self._made.set()
+            self.outcome = self.node.run()
+        except NodeFailed as error:
+            self.outcome = error
+
+    def started(self) -> Running:
+        self.start()
+        assert self._made.wait(WAIT), self.outcome
+        return self
+
+    def ready(self) -> Running:
+        self.started()
+        until(lambda: self.node.frontend.ready)
+        return self
+
+    def ended(self) -> Exit | NodeFailed | None:
+        self.join(WAIT)
+        assert not self.is_alive()
+        return self.outcome
+
+    def stop(self) -> Exit | NodeFailed | None:
+        self.node.stop()
+        return self.ended()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def make(directory: Path, size: int = 1) -> list[Path]:
+    """The data directories of a new cluster."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(size)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        members = {f"n{i}": f"127.0.0.1:{each.getsockname()[1]}" for i, each in enumerate(sockets, start=1)}
+    for name in members:
+        create(directory / name, cluster="c", node=name, members=members)
+    return [directory / name for name in members]
+
+
+def traced(directory: Path) -> list[dict[str, object]]:
+    """The events of a node's newest incarnation."""
+    newest = max((directory / "trace").iterdir(), key=lambda path: int(path.name.split(".")[1].split("-")[0]))
+    return [json.loads(line) for line in newest.read_text().splitlines()]
+
+
+@pytest.fixture
+def lone(tmp_path: Path) -> Iterator[Running]:
+    """The only node of its cluster, not started yet."""
+    running = Running(make(tmp_path)[0])
+    yield running
+    if running.is_alive():
+        running.stop()
+
+
+class Spy:
+    """An execution that remembers what it was told, and fails if it is told to."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.told: list[object] = []
+        self.error = error
+
+    def transfer_to_leader(self, epoch: int) -> None:
+        self.transfer_to_non_leader(epoch)
+
+    def transfer_to_non_leader(self, to: object) -> None:
+        self.told.append(to)
+        if self.error:
+            raise self.error
+
+
+def test_append_read_replay_and_a_restart(tmp_path: Path) -> None:
+    [directory] = make(tmp_path)
+    spy = Spy()
+    first = Running(directory, spy)
+    journal = first.ready().node.journal
+    assert spy.told == [1]
+    receipts = [journal.append(b"%d" % i, WAIT) for i in range(3)]
+    assert [(r.index, r.term, r.epoch) for r in receipts] == [(3, 1, 1), (4, 1, 1), (5, 1, 1)]
+    entries = [JournalEntry(3, 1, 1, b"0"), JournalEntry(4, 1, 1, b"1"), JournalEntry(5, 1, 1, b"2")]
+    assert journal.read(1, 9) == entries == first.entries
+    assert first.stop() is Exit.STOPPED
+    assert traced(directory)[-1]["event"] == "Exit"
+    with pytest.raises(NotLeader):
+        journal.append(b"late", WAIT)
+
+    second = Running(directory).ready()
+    assert second.node.journal.append(b"3", WAIT).epoch == 2
+    assert second.entries == [*entries, JournalEntry(8, 2, 2, b"3")]
+    assert second.stop() is Exit.STOPPED
+
+
+def test_many_callers_share_turns(lone: Running) -> None:
+    journal = lone.ready().node.journal
+    receipts: list[Receipt] = []
+
+    def call() -> None:
+        receipts.extend(journal.append(b"x", WAIT) for _ in range(20))
+
+    callers = [threading.Thread(target=call) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(WAIT)
+    assert sorted(receipt.index for receipt in receipts) == list(range(3, 163))
+    assert lone.stop() is Exit.STOPPED
+
+
+def test_a_follower_names_the_leader_and_a_lonely_leader_ends(tmp_path: Path) -> None:
+    nodes = [Running(directory).started() for directory in make(tmp_path, 3)]
+    until(lambda: any(each.node.frontend.ready for each in nodes))
+    leader = next(each for each in nodes if each.node.frontend.ready)
+    followers = [each for each in nodes if each is not leader]
+    until(lambda: all(each.node.frontend.type is FrontendType.FOLLOWER for each in followers))
+    with pytest.raises(NotLeader) as refused:
+        followers[0].node.journal.append(b"x", WAIT)
+    assert refused.value.leader == leader.name
+    receipt = leader.node.journal.append(b"x", WAIT)
+    for each in followers:
+        until(lambda each=each: each.node.journal.applied >= receipt.index)  # type: ignore[misc]
+        assert [entry.data for entry in each.entries] == [b"x"]
+        assert each.stop() is Exit.STOPPED
+    with pytest.raises(OutcomeUnknown):
+        leader.node.journal.append(b"y", WAIT)
+    assert leader.ended() is Exit.LOST_LEADERSHIP
+    assert [entry.data for entry in leader.entries] == [b"x"]
+    assert [event["event"] for event in traced(tmp_path / leader.name)][-2:] == ["Lose", "Exit"]
+
+
+def test_a_failing_state_change_ends_the_process(lone: Running) -> None:
+    lone.executions = (Spy(OSError("no such volume")),)
+    lone.start()
+    outcome = lone.ended()
+    assert isinstance(outcome, NodeFailed)
+    assert outcome.code is Exit.STATE_CHANGE
+    assert "Spy failed" in str(outcome)
+    assert "no such volume" in str(outcome)
+    assert traced(lone.directory)[-1]["code"] == Exit.STATE_CHANGE
+
+
+def test_a_hanging_state_change_ends_the_process(lone: Running) -> None:
+    released = threading.Event()
+
+    class Hanging(Spy):
+        def transfer_to_non_leader(self, to: object) -> None:
+            released.wait(WAIT)
+
+    lone.executions = (Hanging(),)
+    lone.start()
+    outcome = lone.ended()
+    released.set()
+    assert isinstance(outcome, NodeFailed)
+    assert "Hanging has not come back" in str(outcome)
+
+
+def test_a_failing_replay_ends_the_process_and_the_write_is_unknown(lone: Running) -> None:
+    def broken(_: JournalEntry) -> None:
+        raise ValueError("can't apply")
+
+    lone.replay = broken
+    lone.ready()
+    with pytest.raises(OutcomeUnknown):
+        lone.node.journal.append(b"x", WAIT)
+    outcome = lone.ended()
+    assert isinstance(outcome, NodeFailed)
+    assert outcome.code is Exit.REPLAY
+    assert "replay of entry 3 failed: can't apply" in str(outcome)
+
+
+def test_a_full_disk_ends_the_process_and_promises_nothing(lone: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    lone.ready()
+
+    def full(*_: object) -> None:
+        raise DiskFull("the disk is full")
+
+    monkeypatch.setattr(Storage, "save", full)
+    with pytest.raises(OutcomeUnknown):
+        lone.node.journal.append(b"x", WAIT)
+    outcome = lone.ended()
+    assert isinstance(outcome, NodeFailed)
+    assert outcome.code is Exit.STORAGE
+    assert "Exit" not in [event["event"] for event in traced(lone.directory)]
+
+
+def test_a_trace_that_fails_ends_the_process_before_anything_is_said(
+    lone: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lone.ready()
+
+    def broken(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hacoord.trace.os.write", broken)
+    with pytest.raises(OutcomeUnknown):
+        lone.node.journal.append(b"x", WAIT)
+    outcome = lone.ended()
+    assert isinstance(outcome, NodeFailed)
+    assert outcome.code is Exit.TRACE
+
+
+def test_a_node_that_cannot_start_lets_go_of_its_directory(tmp_path: Path) -> None:
+    [directory] = make(tmp_path)
+    with Storage(directory) as storage:
+        host, _, port = storage.members["n1"].rpartition(":")
+    with socket.create_server((host, int(port))):
+        with pytest.raises(NodeFailed) as failed:
+            Node(directory, QUICK, SECRET)
+        assert failed.value.code is Exit.LISTEN
+    Storage(directory).close()
+
+
+def test_a_directory_in_use(lone: Running) -> None:
+    lone.ready()
+    with pytest.raises(NodeFailed, match="in use by process") as failed:
+        Node(lone.directory, QUICK, SECRET)
+    assert failed.value.code is Exit.STORAGE
+
+
+def test_an_idle_node_sleeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop wakes on work and on timers of the core, never on a tick of its own."""
+    [directory] = make(tmp_path)
+    slow = Config(election=Election(timeout=0.3, heartbeat=0.1))
+    running = Running(directory, config=slow)
+    turns = 0
+    turn = Node._turn
+
+    def counted(node: Node) -> None:
+        nonlocal turns
+        turns += 1
+        turn(node)
+
+    monkeypatch.setattr(Node, "_turn", counted)
+    running.ready()
+    before, began = turns, time.monotonic()
+    threading.Event().wait(1.0)
+    heartbeats = (time.monotonic() - began) / 0.1
+    assert turns - before <= heartbeats + 5
+    assert running.stop() is Exit.STOPPED

@@ -1,0 +1,190 @@
+"""spec/tlc.py: that it finds what the table of models says, and above all that it notices when it does not."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SPEC = Path(__file__).resolve().parent.parent / "spec"
+TABLE: dict[str, dict[str, Any]] = json.loads((SPEC / "models" / "models.json").read_text())
+
+
+def load_runner() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("spec_tlc", SPEC / "tlc.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["spec_tlc"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+TLC = load_runner()
+
+
+def reason_to_skip() -> str:
+    if not shutil.which("java"):
+        return "TLC needs Java, and there is none"
+    jar = os.environ.get("TLA2TOOLS_JAR") or Path(TLC.CACHED_JAR).expanduser()
+    return "" if Path(jar).is_file() else "no tla2tools.jar: set TLA2TOOLS_JAR, or run `make check` once"
+
+
+with_tlc = pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())
+
+
+def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, SPEC / "tlc.py", *arguments], env=os.environ | environment, capture_output=True, text=True
+    )
+
+
+def table_with(path: Path, name: str, **changes: Any) -> Path:
+    """A table of one model, taken from the real one and changed."""
+    path.write_text(json.dumps({name: TABLE[name] | changes}))
+    return path
+
+
+@with_tlc
+def test_the_quick_models_are_as_expected_and_leave_nothing_behind(tmp_path: Path) -> None:
+    before = sorted(SPEC.rglob("*"))
+    done = run("check", TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stdout
+    quick = [name for name, model in TABLE.items() if model["size"] == "quick"]
+    rows = [line.split() for line in done.stdout.splitlines()[1:-1]]
+    assert [row[0] for row in rows] == quick
+    assert {row[-1] for row in rows} == {"ok"}
+    assert f"{len(quick)} of {len(quick)} models" in done.stdout
+    assert not list(tmp_path.iterdir())
+    assert sorted(SPEC.rglob("*")) == before
+
+
+@with_tlc
+def test_a_wrong_state_count_is_noticed(tmp_path: Path) -> None:
+    done = run("check", "--table", table_with(tmp_path / "table.json", "Fencing", states=74))
+    assert done.returncode == 1
+    assert "FAILED: 73 states" in done.stdout
+
+
+@with_tlc
+def test_a_violation_nobody_expects_is_noticed_and_shown(tmp_path: Path) -> None:
+    table = table_with(tmp_path / "table.json", "FrontendStepDown", violates="", states=13)
+    done = run("check", "--table", table)
+    assert done.returncode == 1
+    assert "FAILED: LeaderOnlyEnds violated, 7 states" in done.stdout
+    assert "LeaderOnlyEnds is violated" in done.stdout
+    steps = [line.split()[1].partition("(")[0] for line in done.stdout.splitlines() if line[:6].strip().isdigit()]
+    assert steps == ["Init", "Start", "Win", "CommitEpoch", "Activate", "Lose", "Transfer"]
+    assert "@!@!@" not in done.stdout
+
+
+@with_tlc
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"violates": "RecordsInOrder"}, "FAILED: NoSplitBrain violated, 7 states"),
+        ({"length": 6}, "FAILED: NoSplitBrain violated, 7 states"),
+        ({"module": "Fencing.tla", "config": "models/Fencing.cfg"}, "FAILED: no violation found"),
+    ],
+)
+def test_a_wrong_protocol_must_go_wrong_as_recorded(tmp_path: Path, changes: dict[str, Any], found: str) -> None:
+    done = run("check", "--table", table_with(tmp_path / "table.json", "FencingUnfencedWrite", **changes))
+    assert done.returncode == 1
+    assert found in done.stdout
+
+
+@with_tlc
+def test_an_error_in_a_model_fails_and_is_shown(tmp_path: Path) -> None:
+    done = run("check", "--table", table_with(tmp_path / "table.json", "Fencing", config="models/Ballot3.cfg"))
+    assert done.returncode == 1
+    assert "FAILED: TLC stopped" in done.stdout
+    assert "AtMostOneWinner" in done.stdout
+
+
+@with_tlc
+def test_graphs_are_reproduced_byte_for_byte(tmp_path: Path) -> None:
+    done = run("graphs", "Fencing", "Frontend", "--out", tmp_path)
+    if done.returncode == 2 and "no parameters" in done.stderr:
+        pytest.skip("this TLC writes no parameters into graphs")
+    assert done.returncode == 0, done.stderr
+    committed = json.loads((SPEC / "graphs" / "manifest.json").read_text())
+    made = json.loads((tmp_path / "manifest.json").read_text())
+    if made["tlc"] != committed["tlc"]:
+        pytest.skip(f"the graphs were made by {committed['tlc']}, this is {made['tlc']}")
+    for name in ["Fencing", "Frontend"]:
+        assert (tmp_path / f"{name}.dot").read_bytes() == (SPEC / "graphs" / f"{name}.dot").read_bytes()
+        assert made["graphs"][name] == committed["graphs"][name]
+
+
+def test_what_cannot_be_done_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    for done in [
+        run("check", TLA2TOOLS_JAR=str(tmp_path / "absent.jar")),
+        run("check", PATH="", JAVA_HOME=""),
+        run("check", "Nonsense"),
+    ]:
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_download_is_verified_and_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, target = tmp_path / "release.jar", tmp_path / "cache" / "tla2tools.jar"
+    release.write_bytes(b"not the release")
+    monkeypatch.setattr(TLC, "RELEASE", release.as_uri())
+    with pytest.raises(TLC.Unusable, match="SHA-256"):
+        TLC.download(target)
+    assert not target.parent.exists()
+    monkeypatch.setattr(TLC, "RELEASE_SHA256", hashlib.sha256(release.read_bytes()).hexdigest())
+    TLC.download(target)
+    assert [path.name for path in target.parent.iterdir()] == ["tla2tools.jar"]
+    assert target.read_bytes() == release.read_bytes()
+
+
+def test_without_jar_and_network_the_message_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TLA2TOOLS_JAR", raising=False)
+    monkeypatch.setattr(TLC, "CACHED_JAR", str(tmp_path / "cache" / "tla2tools.jar"))
+    monkeypatch.setattr(TLC, "RELEASE", (tmp_path / "absent.jar").as_uri())
+    with pytest.raises(TLC.Unusable, match=r"set TLA2TOOLS_JAR, or put tla2tools\.jar at"):
+        TLC.find_jar()
+
+
+def message(code: int, severity: int, *lines: str) -> list[str]:
+    return [f"@!@!@STARTMSG {code}:{severity} @!@!@", *lines, f"@!@!@ENDMSG {code} @!@!@"]
+
+
+def test_a_behaviour_is_read_with_its_actions_and_values() -> None:
+    output = message(2110, 1, "Invariant Safe is violated.") + message(2121, 1, "The behavior up to this point is:")
+    output += message(2217, 4, "1: <Initial predicate>", "/\\ x = 0", "/\\ f = ( n1 :> 1 @@", "  n2 :> 2 )", "")
+    output += message(2217, 4, "2: <Grant(n1,n2) line 75, col 16 to line 79, col 35 of module B>", "/\\ x = 1", "")
+    result = TLC.read_output([line + "\n" for line in output], "model", raw=False)
+    assert (result.violated, result.errors, result.complete) == ("Safe", [], False)
+    assert [state.action for state in result.behaviour] == ["Init", "Grant(n1,n2)"]
+    assert result.behaviour[0].values == {"x": "0", "f": "( n1 :> 1 @@ n2 :> 2 )"}
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "violated", "length"),
+    [
+        (2107, "Invariant Safe is violated by the initial state:\n/\\ x = 0\n/\\ y = 1", "Safe", 1),
+        (2112, "Action property Stays is violated.", "Stays", 0),
+        (2116, "Temporal properties were violated.", "Temporal properties", 0),
+        (2114, "Deadlock reached.", "Deadlock", 0),
+    ],
+)
+def test_each_kind_of_violation_is_recognized(code: int, text: str, violated: str, length: int) -> None:
+    result = TLC.read_output(message(code, 1, *text.splitlines()), "model", raw=False)
+    assert (result.violated, len(result.behaviour)) == (violated, length)
+
+
+def test_any_other_error_is_kept() -> None:
+    result = TLC.read_output([*message(2262, 0, "TLC2"), *message(1000, 1, "Out of memory")], "model", raw=False)
+    assert (result.violated, result.errors) == ("", ["Out of memory"])
