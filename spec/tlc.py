@@ -24,7 +24,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,10 +152,14 @@ STATE_HEAD = re.compile(r"\d+: <?(.*?)(?: line \d+, .*)?>?$")
 CONJUNCT = re.compile(r"^/\\ (\w+) = ", re.MULTILINE)
 
 
+RUNNING: set[subprocess.Popen[str]] = set()
+
+
 def run_tlc(model: Model, workers: str, dump: Path | None = None, raw: bool = False) -> Result:
     """Runs TLC in a temporary directory. A fixed fingerprint function and one worker make runs repeatable."""
     with tempfile.TemporaryDirectory(prefix="tlc-") as directory:
-        command = [find_java(), "-XX:+UseParallelGC", "-XX:-UsePerfData", f"-Djava.io.tmpdir={directory}"]
+        collector = "-XX:+UseSerialGC" if workers == "1" else "-XX:+UseParallelGC"
+        command = [find_java(), collector, "-XX:-UsePerfData", f"-Djava.io.tmpdir={directory}"]
         library = f"{SPEC}{os.pathsep}{SPEC / 'models'}"
         command += [f"-DTLA-Library={library}", "-cp", str(find_jar().resolve()), "tlc2.TLC", "-tool", "-fp", "0"]
         command += ["-workers", workers, "-metadir", str(Path(directory) / "states")]
@@ -165,11 +170,14 @@ def run_tlc(model: Model, workers: str, dump: Path | None = None, raw: bool = Fa
             command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
             assert process.stdout is not None
+            RUNNING.add(process)
             try:
                 result = read_output(process.stdout, model.name, raw)
             except BaseException:
                 process.kill()
                 raise
+            finally:
+                RUNNING.discard(process)
         result.seconds = time.monotonic() - started
     if not result.version:
         raise Unusable(f"TLC did not start: {' '.join(result.errors) or f'exit status {process.returncode}'}")
@@ -230,12 +238,9 @@ def read_state(text: str) -> State:
 
 def check(names: list[str], size: str, workers: str, raw: bool, table: Path) -> int:
     chosen = choose(load_models(table), names, lambda m: SIZES.index(m.size) <= SIZES.index(size))
-    rows, failures = [["model", "states", "depth", "seconds", "expected", "verdict"]], 0
-    for model in chosen:
-        say(f"{model.name}: running", passing=True)
-        threads = "1" if model.violates or model.size == "quick" else workers  # one finds the shortest behaviour
-        result = run_tlc(model, threads, raw=raw)
-        if len(rows) == 1:
+    rows, failures = {m.name: list[str]() for m in chosen}, 0
+    for model, result in run_all(chosen, workers, raw):
+        if not any(rows.values()):
             say(result.version)
         verdict = judge(model, result)
         say(f"{model.name}: {verdict}")
@@ -243,10 +248,29 @@ def check(names: list[str], size: str, workers: str, raw: bool, table: Path) -> 
             failures += 1
             print("\n".join(explain(model, result)))
         numbers = [str(result.states), str(result.depth), f"{result.seconds:.1f}"]
-        rows.append([model.name, *numbers, model.expected, verdict])
-    print(format_table(rows))
+        rows[model.name] = [model.name, *numbers, model.expected, verdict]
+    print(format_table([["model", "states", "depth", "seconds", "expected", "verdict"], *rows.values()]))
     print(f"{len(chosen) - failures} of {len(chosen)} models as expected")
     return 1 if failures else 0
+
+
+def run_all(models: list[Model], workers: str, raw: bool) -> Iterator[tuple[Model, Result]]:
+    """Runs the models as fast as this machine can: small ones side by side, large ones with a worker per processor.
+
+    A wrong protocol gets one worker, which finds a shortest behaviour.
+    """
+    small = [m for m in models if m.violates or m.size == "quick"]
+    with ThreadPoolExecutor(1 if raw else os.cpu_count()) as pool:
+        try:
+            yield from zip(small, pool.map(lambda m: run_tlc(m, "1", raw=raw), small), strict=True)
+            for model in models:
+                if model not in small:
+                    yield model, run_tlc(model, workers, raw=raw)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(RUNNING):
+                process.kill()
+            raise
 
 
 def judge(model: Model, result: Result) -> str:
