@@ -64,6 +64,9 @@ class Story:
         self.people: dict[str, Person] = {}
         self.files: dict[tuple[str, str], list[Event]] = {}
         self.epochs: dict[int, int] = {}
+        # The configurations that have been appended, by (index, term), and the one of the empty log.
+        self.members: dict[tuple[int, int], list[list[str]]] = {}
+        self.founders = [[name, "voter", ""] for name in voters]
         self._clock = 0
         if start:
             for name in voters:
@@ -133,8 +136,18 @@ class Story:
             last_term=person.log[-1] if person.log else 0,
             digest=digest(person.log),
             disk=f"disk-of-{name}",
-            voters=self.voters,
+            voters=self.voters_of(name) if name in self.voters or person.log else [],
         )
+
+    def members_of(self, name: str) -> list[list[str]]:
+        """The configuration that a node goes by: the last in its log."""
+        log = self.person(name).log
+        places = [place for place in self.members if place[0] <= len(log) and log[place[0] - 1] == place[1]]
+        return self.members[max(places)] if places else self.founders
+
+    def voters_of(self, name: str) -> list[str]:
+        """The voters of the configuration that a node goes by."""
+        return [member for member, part, _ in self.members_of(name) if part == "voter"]
 
     def _end_of_log(self, name: str) -> dict[str, int]:
         log = self.person(name).log
@@ -146,7 +159,7 @@ class Story:
         person.term = person.term + 1 if term is None else term
         person.vote = name
         person.durable = len(person.log)
-        return self.tell(name, "Campaign", **self._end_of_log(name), voters=self.voters)
+        return self.tell(name, "Campaign", **self._end_of_log(name), voters=self.voters_of(name))
 
     def grant(self, name: str, candidate: str) -> Event:
         """The node votes for a candidate, in that one's term."""
@@ -174,6 +187,20 @@ class Story:
             self.epochs[person.term] = before + 1
         person.log += [person.term] * count
         return self.tell(name, "Append", first=first, last=len(person.log), digest=digest(person.log), **opening)
+
+    def change(self, leader: str, name: str, part: str, *stores: str, address: str = "") -> Event:
+        """The leader appends a configuration in which one node has another part; it cites the Stores of others."""
+        members = [list(member) for member in self.members_of(leader) if member[0] != name]
+        if part != "none":
+            members.append([name, part, address or f"{name}:7000"])
+        self.hear(leader, *(s for s in stores if s != leader))
+        log = self.person(leader).log
+        log.append(self.person(leader).term)
+        self.members[len(log), log[-1]] = members
+        own: dict[str, Any] = {"first": len(log), "last": len(log), "digest": digest(log), "members": members}
+        if stores:
+            own["stores"] = [self.person(s).refs["Store"] for s in stores]
+        return self.tell(leader, "Append", **own)
 
     def store(self, name: str, leader: str | None = None, last: int | None = None) -> Event:
         """The node's log is durable: as the leader's is, up to an index; without a leader, its own."""

@@ -411,7 +411,7 @@ def test_record_of_an_earlier_leader_above_a_later_ones() -> None:
     """The log tree leaves no room for this in a trace, so the view is asked directly."""
     fencing = Fencing(Graphs(DEFAULT_GRAPHS))
     nothing: Any = None
-    one, two, three = (Leader(t, "n", nothing, 1, 0, 0, 1, 0) for t in (1, 2, 3))
+    one, two, three = (Leader(t, "n", nothing, 1, 0, 0, 1, 0, []) for t in (1, 2, 3))
     for leader in (two, one, three):
         fencing.step(leader, "Claim")
     fencing.step(two, "CommitEpoch")

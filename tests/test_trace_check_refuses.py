@@ -250,16 +250,8 @@ def stranger_stands_for_election(story: Story) -> Event:
 def stranger_votes(story: Story) -> Event:
     story.start("o1")
     story.campaign("n1")
-    return story.grant("o1", "n1")
-
-
-@refused_by("SameConfiguration")
-def stranger_has_a_vote_over_a_restart(story: Story) -> Event:
-    story.campaign("n1")
-    story.start("o1")
-    start = story.start("o1")
-    start.update(term=1, vote="n1")
-    return start
+    story.grant("o1", "n1")
+    return story.win("n1", "o1")
 
 
 @refused_by("SameConfiguration")

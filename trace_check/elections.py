@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trace_check.configuration import Configuration
 from trace_check.nodes import Cluster, Node
 from trace_check.read import Source
 from trace_check.schema import Event, Reference
@@ -19,26 +20,25 @@ class Elections:
         """A node votes for itself and asks for votes."""
         cluster = self._cluster
         node = cluster.enter(source, event["term"])
-        cluster.is_voter(node.name, "a candidacy")
-        cluster.same_voters(event["voters"])
         self._vote(node, event, node.name)
+        configuration = cluster.same_voters(event["voters"], node.end, node.end_term)
+        cluster.is_voter(node.name, configuration, "a candidacy")
         cluster.frontend(node, "Campaign")
-        cluster.ballots.campaign(node.term, node.name)
-        cluster.ballots.forget_before(min(cluster.nodes[v].term if v in cluster.nodes else 0 for v in cluster.voters))
+        cluster.ballots.campaign(node.term, node.name, configuration.voters)
+        electorate = cluster.electorate
+        cluster.ballots.forget_before(min(cluster.nodes[v].term if v in cluster.nodes else 0 for v in electorate))
 
     def grant(self, source: Source, event: Event) -> None:
         """A node votes for another."""
         cluster = self._cluster
         node = cluster.enter(source, event["term"])
         candidate = event["candidate"]
-        cluster.is_voter(node.name, "a vote")
-        cluster.is_voter(candidate, "a candidacy")
         asked = cluster.cited("CampaignHeard", source, event["campaign"], "Campaign", node.term)
         if event["campaign"][0] != candidate:
             raise Refused("CampaignHeard", f"a Campaign of {candidate}", f"one of {event['campaign'][0]}")
         self._vote(node, event, candidate)
         self._up_to_date(node, candidate, asked)
-        cluster.ballots.grant(node.term, node.name, candidate)
+        cluster.ballots.vote(node.term, node.name, candidate)
 
     def _up_to_date(self, node: Node, candidate: str, campaign: Event) -> None:
         if (campaign["last_term"], campaign["last"]) < (node.end_term, node.end):
@@ -69,7 +69,9 @@ class Elections:
         tree = cluster.tree
         term = event["term"]
         node = cluster.enter(source, term)
-        base, base_term = self._count(source, node, event["grants"])
+        base, base_term = self._base(source, node, event["grants"])
+        configurations = [tree.configuration(base, base_term)]
+        self._count(source, node, event["grants"], configurations[0][1])
         other = tree.leaders.get(term)
         if other is None:
             self._complete(node.name, base, base_term, term)
@@ -78,8 +80,8 @@ class Elections:
             # VoteOnce and ElectionQuorum leave no room for this; but the log tree relies on it.
             raise Refused("ElectionQuorum", f"one winner in term {term}, {other.node}", f"{node.name} as well")
         leader = Leader(
-            term, node.name, source, source.consumed, base, base_term, first=base + 1, last=base,
-            append_label=cluster.ballots.append_label(node.name),
+            term, node.name, source, source.consumed, base, base_term, base + 1, base, configurations,
+            append_label=cluster.ballots.append_label(term, node.name),
         )
         leader.win_code = leader.append_code = source.base + source.consumed
         cluster.fencing.step(leader, "Claim")
@@ -87,36 +89,37 @@ class Elections:
         tree.add(leader)
         node.leads = leader
 
-    def _count(self, source: Source, node: Node, grants: list[Reference]) -> tuple[int, int]:
-        """The guards on the votes counted. Returns the end of the candidate's log by its Campaign."""
-        cluster = self._cluster
+    def _base(self, source: Source, node: Node, grants: list[Reference]) -> tuple[int, int]:
+        """The end of the candidate's log by its Campaign, which must be among the votes counted."""
+        for reference in grants:
+            if reference[0] == node.name:
+                if reference[1] != source.inc:
+                    mine = f"the Campaign of this incarnation, {source.inc}"
+                    raise Refused("GrantsCited", mine, f"one of {reference[1]}")
+                own = self._cluster.cited("GrantsCited", source, reference, "Campaign", node.term)
+                return own["last"], own["last_term"]
+        raise Refused("GrantsCited", f"the Campaign of {node.name} among the votes counted", "only those of others")
+
+    def _count(self, source: Source, node: Node, grants: list[Reference], configuration: Configuration) -> None:
+        """The guards on the votes counted."""
         guard = "GrantsCited"
-        base: tuple[int, int] | None = None
         counted: set[str] = set()
         for reference in grants:
             voter: str = reference[0]
-            if voter == node.name:
-                if reference[1] != source.inc:
-                    raise Refused(guard, f"the Campaign of this incarnation, {source.inc}", f"one of {reference[1]}")
-                own = cluster.cited(guard, source, reference, "Campaign", node.term)
-                base = own["last"], own["last_term"]
-            else:
-                grant = cluster.cited(guard, source, reference, "Grant", node.term)
+            if voter != node.name:
+                grant = self._cluster.cited(guard, source, reference, "Grant", node.term)
                 if grant["candidate"] != node.name:
                     raise Refused(guard, f"a vote for {node.name}", f"{voter}'s vote for {grant['candidate']}")
-                cluster.is_voter(voter, "a vote")
+            self._cluster.is_voter(voter, configuration, "a vote")
             if voter in counted:
                 raise Refused(guard, "votes of distinct voters", f"two of {voter}")
             counted.add(voter)
-        if base is None:
-            raise Refused(guard, f"the Campaign of {node.name} among the votes counted", "only those of others")
-        if len(counted) < cluster.majority:
+        if len(counted) < configuration.majority:
             raise Refused(
                 "ElectionQuorum",
-                f"{cluster.majority} votes or more, of {len(cluster.voters)} voters",
+                f"{configuration.majority} votes or more, of {len(configuration.voters)} voters",
                 f"{len(counted)}: {', '.join(sorted(counted))}",
             )
-        return base
 
     def _complete(self, name: str, base: int, base_term: int, term: int) -> None:
         tree = self._cluster.tree

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from trace_check.clients import Clients
+from trace_check.configuration import Configuration
 from trace_check.elections import Elections
 from trace_check.graphs import Graphs
 from trace_check.logs import Logs
@@ -22,11 +23,10 @@ Handler = Callable[[Source, Event], None]
 class Judge:
     """One per replay. Events must come in an order that respects happens-before (merge.py)."""
 
-    def __init__(self, sources: Sequence[Source], voters: Sequence[str], graphs: Graphs) -> None:
-        """`voters` as the first Start names them. Raises BadInput when a graph cannot be had."""
-        names = tuple(sorted(voters))
-        views = Ballots(graphs, names), Fencing(graphs), Frontends(graphs)
-        self.cluster = Cluster(list(sources), names, views)
+    def __init__(self, sources: Sequence[Source], founding: Configuration, graphs: Graphs) -> None:
+        """`founding` as the first Start shows it. Raises BadInput when a graph cannot be had."""
+        views = Ballots(graphs, len(founding.voters)), Fencing(graphs), Frontends(graphs)
+        self.cluster = Cluster(list(sources), founding, views)
         self.starts = Starts(self.cluster)
         self._elections = Elections(self.cluster)
         self._logs = Logs(self.cluster)
@@ -63,18 +63,16 @@ class Judge:
     def missing(self) -> list[str]:
         """What keeps a trace without a violation from being accepted."""
         cluster = self.cluster
-        missing = [f"no trace of {v}, a voter" for v in cluster.voters if v not in cluster.nodes]
-        if cluster.ballots.view is None:
-            missing.append(
-                f"a Ballot graph for {len(cluster.voters)} voters: votes were judged by evidence alone"
-            )
-        return missing
+        missing = [f"no trace of {v}, a voter" for v in sorted(cluster.electorate) if v not in cluster.nodes]
+        return missing + [
+            f"a Ballot graph for {size} voters: votes were judged by evidence alone" for size in cluster.ballots.without
+        ]
 
     def coverage(self) -> tuple[Coverage, ...]:
         """How much of each view's graph has been walked."""
         cluster = self.cluster
         frontends = cluster.frontends.view.coverage(len(cluster.nodes))
-        return cluster.ballots.coverage(), cluster.fencing.coverage(), frontends
+        return *cluster.ballots.coverage(), cluster.fencing.coverage(), frontends
 
     def counts(self, events: int) -> Counts:
         """The numbers of the run, as far as it was judged."""

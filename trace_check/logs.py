@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trace_check.configuration import configuration, goes_on
 from trace_check.nodes import Cluster, Node
 from trace_check.read import Source
 from trace_check.schema import Event, Reference
@@ -38,7 +39,9 @@ class Logs:
             raise Refused(
                 "LeaderAppends", f"nothing but the epoch record, {leader.first}, before Activate", f"{first} to {last}"
             )
-        cluster.ballots.append(term, leader.append_label)
+        if "members" in event:
+            self._change(source, node, leader, event)
+        cluster.ballots.append(term, leader.configurations[0][1].voters, leader.append_label)
         leader.last = last
         leader.append_code = source.base + source.consumed
         node.end, node.end_term = last, term
@@ -55,6 +58,29 @@ class Logs:
                 f"{'no epoch' if epoch is None else f'epoch {epoch}'} at index {first}",
             )
         leader.epoch = before + 1
+
+    def _change(self, source: Source, node: Node, leader: Leader, event: Event) -> None:
+        """Guards OneChangeAtATime and GroupGoesOn for a configuration that the leader appends."""
+        index, before = leader.configurations[-1]
+        after = configuration(event["members"])
+        changed = before.changed(after)
+        guard = "OneChangeAtATime"
+        if event["first"] != event["last"]:
+            entries = f"entries {event['first']} to {event['last']}"
+            raise Refused(guard, "a configuration as the only entry of its Append", entries)
+        if node.committed < max(index, leader.first):
+            since = f"the configuration at {index}" if index > leader.first else f"the epoch record at {leader.first}"
+            found = f"nothing that {node.name} knows committed after {node.committed}"
+            raise Refused(guard, f"{since} to be committed before the next configuration", found)
+        if len(changed) != 1 or len(event["members"]) != len(after.members):
+            found = f"changes of {', '.join(changed) or 'none'}"
+            raise Refused(guard, "a configuration that differs in one node from the one before", found)
+        reach = self._stored(source, leader, event.get("stores", []))
+        caught_up = {name for name, last in reach.items() if last >= node.committed}
+        if problem := goes_on(before, after, changed[0], node.name, caught_up):
+            raise Refused("GroupGoesOn", *problem)
+        leader.configurations.append((event["first"], after))
+        self._cluster.electorate.update(after.voters)
 
     def store(self, source: Source, event: Event) -> None:
         """A node's log is durable, and the beginning of the log of its term's leader."""
@@ -78,6 +104,8 @@ class Logs:
                 f"{leader.base} of term {leader.base_term}, or up to {self._reach(source, leader)} of term {term}",
                 f"{last} of term {last_term}",
             )
+        if node.name not in leader.configuration.members:
+            self._gone(node, leader, last)
         stored = node.stored, node.stored_term
         if term == node.stored_under:
             forgets = last < stored[0]
@@ -94,6 +122,15 @@ class Logs:
         node.stored, node.stored_term, node.stored_under = last, last_term, term
         if leader.source is not source:
             node.end, node.end_term = last, last_term
+
+    def _gone(self, node: Node, leader: Leader, last: int) -> None:
+        """Guard GroupGoesOn for a Store: a leader sends no node the entry that removes it."""
+        for index, group in reversed(leader.configurations):
+            if node.name in group.members or not index:
+                return  # Of the founding configuration the trace need not show everybody.
+            if index <= last:
+                what = f"{node.name}, which is no member since index {index}"
+                raise Refused("GroupGoesOn", "a Store of a member, as the leader sends to others nothing", what)
 
     def _reach(self, source: Source, leader: Leader) -> int:
         """How far the leader had appended by its newest event that this incarnation has heard."""
@@ -145,7 +182,7 @@ class Logs:
             self._digests.check(last, last_term, event["digest"])
         if "stores" in event:
             leader = cluster.leads(node, term, "StoresCited", "a Commit that counts Stores")
-            self._count(source, term, last, last_term, event["stores"])
+            self._count(source, leader, last, last_term, event["stores"])
             self._agree(last, last_term)
             self._known_to_later(last, last_term)
             if last > leader.committed:
@@ -199,29 +236,33 @@ class Logs:
                 "EpochConsecutive", f"epochs {expected}, as appended", f"{event.get('epochs', 'none')}"
             )
 
-    def _count(self, source: Source, term: int, last: int, last_term: int, stores: list[Reference]) -> None:
+    def _count(self, source: Source, leader: Leader, last: int, last_term: int, stores: list[Reference]) -> None:
         """Guards StoresCited, CommitQuorum, CommitOwnTerm."""
-        cluster = self._cluster
-        if last_term != term:
-            raise Refused("CommitOwnTerm", f"a last entry of term {term}", f"entry {last} of term {last_term}")
-        counted: list[str] = []
-        seen: list[str] = []
-        for reference in stores:
-            store = cluster.cited("StoresCited", source, reference, "Store", term)
-            voter = reference[0]
-            if voter in seen:
-                raise Refused("StoresCited", "Stores of distinct voters", f"two of {voter}")
-            seen.append(voter)
-            if voter not in cluster.voters:
-                cluster.is_voter(voter, "a Store to count")
-            if store["last"] >= last:
-                counted.append(voter)
-        if len(counted) < cluster.majority:
+        if last_term != leader.term:
+            raise Refused("CommitOwnTerm", f"a last entry of term {leader.term}", f"entry {last} of term {last_term}")
+        configuration = leader.configuration
+        reach = self._stored(source, leader, stores)
+        for voter in reach:
+            if voter not in configuration.voters:
+                self._cluster.is_voter(voter, configuration, "a Store to count")
+        counted = [voter for voter, stored in reach.items() if stored >= last]
+        if len(counted) < configuration.majority:
             raise Refused(
                 "CommitQuorum",
-                f"Stores of {cluster.majority} voters or more that reach index {last}",
+                f"Stores of {configuration.majority} voters or more that reach index {last}",
                 f"{len(counted)}: {', '.join(sorted(counted)) or 'none'}",
             )
+
+    def _stored(self, source: Source, leader: Leader, stores: list[Reference]) -> dict[str, int]:
+        """How far each node has stored the log of this leader, by the Stores it cites. Guard StoresCited."""
+        reach: dict[str, int] = {}
+        for reference in stores:
+            store = self._cluster.cited("StoresCited", source, reference, "Store", leader.term)
+            node = reference[0]
+            if node in reach:
+                raise Refused("StoresCited", "Stores of distinct voters", f"two of {node}")
+            reach[node] = store["last"]
+        return reach
 
     def _told(self, source: Source, node: Node, last: int, reference: Reference | None) -> None:
         """Guard CommitCited."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from trace_check.configuration import Configuration
 from trace_check.read import RANK, Source
 from trace_check.schema import Event, Reference
 from trace_check.tree import Leader, LogTree
@@ -111,12 +112,12 @@ class Digests:
 class Cluster:
     """Everything the judge knows: the nodes, the log tree and the views."""
 
-    def __init__(self, sources: Sequence[Source], voters: tuple[str, ...], views: Views) -> None:
-        """`voters` sorted, as the first Start names them."""
-        self.voters = voters
-        self.majority = len(voters) // 2 + 1
+    def __init__(self, sources: Sequence[Source], founding: Configuration, views: Views) -> None:
+        """`founding` is the configuration that the group was set up with."""
+        # Everybody who has ever had a vote.
+        self.electorate = set(founding.voters)
         self.ballots, self.fencing, self.frontends = views
-        self.tree = LogTree()
+        self.tree = LogTree(founding)
         self.digests = Digests(self.tree)
         self.disks: dict[str, str] = {}
         self.nodes: dict[str, Node] = {}
@@ -178,19 +179,21 @@ class Cluster:
         """One step of the node's frontend."""
         node.frontend = self.frontends.step(node.frontend, action, node.name)
 
-    def same_voters(self, voters: list[str]) -> None:
-        """Guard SameConfiguration for a list of voters."""
+    def same_voters(self, voters: list[str], last: int, last_term: int) -> Configuration:
+        """Guard SameConfiguration for the voters that a node with this log names. Returns the configuration."""
         if len(set(voters)) != len(voters):
             raise Refused("SameConfiguration", "each voter once", ", ".join(sorted(voters)))
-        if tuple(sorted(voters)) != self.voters:
-            raise Refused(
-                "SameConfiguration", f"the voters {', '.join(self.voters)}, as named first", ", ".join(sorted(voters))
-            )
+        index, configuration = self.tree.configuration(last, last_term)
+        if tuple(sorted(voters)) != configuration.voters:
+            since = f"by the configuration at {index}" if index else "as named first"
+            expected = f"the voters {', '.join(configuration.voters)}, {since}"
+            raise Refused("SameConfiguration", expected, ", ".join(sorted(voters)) or "none")
+        return configuration
 
-    def is_voter(self, name: str, what: str) -> None:
+    def is_voter(self, name: str, configuration: Configuration, what: str) -> None:
         """Guard SameConfiguration for one node that takes a voter's part."""
-        if name not in self.voters:
-            raise Refused("SameConfiguration", f"{what} from a voter ({', '.join(self.voters)})", name)
+        if name not in configuration.voters:
+            raise Refused("SameConfiguration", f"{what} from a voter ({', '.join(configuration.voters)})", name)
 
     def sources_of(self, name: str) -> Iterator[Source]:
         """The incarnations of a node."""

@@ -67,6 +67,7 @@ class Source:
         "awaited",
         "base",
         "batch",
+        "begins_empty",
         "client",
         "cluster",
         "consumed",
@@ -76,6 +77,7 @@ class Source:
         "gap",
         "heard",
         "inc",
+        "members",
         "next_inc",
         "node",
         "notes",
@@ -98,6 +100,8 @@ class Source:
         self.client = head["event"] in schema.CLIENT_EVENTS
         self.size = size
         self.voters: list[str] | None = head.get("voters") if head["event"] == "Start" else None
+        self.members: list[list[str]] | None = head.get("members") if head["event"] == "Start" else None
+        self.begins_empty = self.voters is not None and not head["last"]
         self.allow_gaps = False
         self.notes: list[str] = []
         self.gap: str | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import networkx as nx
 
+from trace_check.configuration import Configuration, configuration, founding
 from trace_check.graphs import Graphs
 from trace_check.judge import Judge
 from trace_check.merge import Blocked, Merge
@@ -37,7 +38,7 @@ def replay(
     directory = Path(directory)
     sources, notes = open_directory(directory, allow_gaps=allow_gaps)
     total = total_bytes(sources)
-    judge = Judge(sources, _voters(directory, sources), Graphs(Path(graphs) if graphs else DEFAULT_GRAPHS))
+    judge = Judge(sources, _founding(directory, sources), Graphs(Path(graphs) if graphs else DEFAULT_GRAPHS))
     merge = Merge(sources, judge, pick)
 
     def tell(events: int) -> None:
@@ -72,11 +73,14 @@ def replay(
     )
 
 
-def _voters(directory: Path, sources: list[Source]) -> list[str]:
-    for source in sources:
-        if source.voters is not None:
-            return source.voters
-    raise BadInput(f"{directory}: no Start in any file; give the traces of the nodes, not only of clients")
+def _founding(directory: Path, sources: list[Source]) -> Configuration:
+    """What a Start with an empty log shows; if there is none, the trace is incomplete, and any other has to do."""
+    starts = [s for s in sources if s.voters is not None]
+    if not starts:
+        raise BadInput(f"{directory}: no Start in any file; give the traces of the nodes, not only of clients")
+    starts.sort(key=lambda s: (not s.voters, not s.begins_empty, s.members is None))
+    first = starts[0]
+    return configuration(first.members) if first.members is not None else founding(first.voters or ())
 
 
 def _skipped(sources: list[Source]) -> list[str]:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
 
+from trace_check.configuration import PARTS
+
 Event = dict[str, Any]
 # [node, inc, seq], once checked.
 Reference = list[Any]
@@ -59,6 +61,13 @@ def _are_pairs(value: object) -> bool:
     )
 
 
+def _are_members(value: object) -> bool:
+    return type(value) is list and all(
+        type(item) is list and len(item) == 3 and all(type(text) is str for text in item) and item[1] in PARTS
+        for item in value
+    )
+
+
 def _are_names(value: object) -> bool:
     return type(value) is list and all(type(name) is str for name in value)
 
@@ -74,6 +83,7 @@ NAMES: Kind = ("a list of names", _are_names)
 REFERENCE: Kind = ("a reference [node, inc, seq]", _is_reference)
 REFERENCES: Kind = ("a list of references [node, inc, seq]", _are_references)
 RUNS: Kind = ("a list of [first, last, term]", _are_runs)
+MEMBERS: Kind = (f"a list of [node, part, address], with a part of {', '.join(PARTS)}", _are_members)
 PAIRS: Kind = ("a list of [index, epoch]", _are_pairs)
 
 _LOG_END: dict[str, Kind] = {"last": INTEGER, "last_term": INTEGER}
@@ -99,7 +109,8 @@ CLIENT_EVENTS: dict[str, dict[str, Kind]] = {
     "Unknown": {"op": STRING, "error": STRING},
 }
 OPTIONAL: dict[str, dict[str, Kind]] = {
-    "Append": {"epoch": INTEGER},
+    "Start": {"members": MEMBERS},
+    "Append": {"epoch": INTEGER, "members": MEMBERS, "stores": REFERENCES},
     "Commit": {"epochs": PAIRS, "stores": REFERENCES, "leader_commit": REFERENCE},
 }
 EVENTS = {**NODE_EVENTS, **CLIENT_EVENTS}

@@ -45,7 +45,7 @@ class Starts:
             what = f"earlier traces of {node.name}: its first Start shows term {term} and {last} log entries"
             return Wait("NothingForgotten", what, (), 0)
         cluster, tree = self._cluster, self._cluster.tree
-        others = tuple(v for v in cluster.voters if v != node.name)
+        others = tuple(v for v in sorted(cluster.electorate) if v != node.name)
         if (last, last_term) != (node.stored, node.stored_term):
             leader = tree.leaders.get(last_term)
             entry = f"entry {last} of term {last_term}, which {node.name} found in its log"
@@ -86,12 +86,13 @@ class Starts:
         if previous is not None and not node.ended:
             cluster.frontend(node, "Crash")
             cluster.lose(node, previous.event(previous.consumed)["ts"])
-        cluster.same_voters(event["voters"])
         term, vote, last, last_term = event["term"], event["vote"], event["last"], event["last_term"]
         if term < node.term:
             raise Refused("TermMonotonic", f"term {node.term} or later, where {node.name} was", f"term {term}")
         self._vote(node, term, vote)
         self._log(node, term, last, last_term)
+        if event["voters"] or last:
+            cluster.same_voters(event["voters"], last, last_term)
         cluster.digests.check(last, last_term, event["digest"])
         cluster.frontend(node, "Start")
         node.source, node.started, node.ended = source, True, False
@@ -129,12 +130,7 @@ class Starts:
                 )
         elif vote is not None:
             # Cast and durable, but the crash came before its line: a silent step.
-            cluster.is_voter(node.name, "a vote")
-            cluster.is_voter(vote, "a candidacy")
-            if vote == node.name:
-                cluster.ballots.campaign(term, vote)
-            else:
-                cluster.ballots.grant(term, node.name, vote)
+            cluster.ballots.vote(term, node.name, vote)
             node.vote_term, node.vote = term, vote
 
     def _forgets(self, node: Node, last: int, last_term: int) -> bool:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from trace_check.configuration import Configuration
+
 if TYPE_CHECKING:
     from trace_check.read import Source
 
@@ -31,6 +33,8 @@ class Leader:
     base_term: int
     first: int
     last: int
+    # The configurations of its run, each with its index; the first is the one at its base.
+    configurations: list[tuple[int, Configuration]]
     epoch: int = 0
     # `base + seq` (see read.RANK) of its Win and of its newest Append.
     win_code: int = 0
@@ -45,6 +49,11 @@ class Leader:
     activated_ts: int | None = None
     ended_ts: int | None = None
 
+    @property
+    def configuration(self) -> Configuration:
+        """The one it goes by: the last in its log, committed or not."""
+        return self.configurations[-1][1]
+
     def may_have_made(self, index: int) -> bool:
         """Whether an entry is of this run, or can still come to be."""
         return index >= self.first and (index <= self.last or not self.over)
@@ -53,7 +62,9 @@ class Leader:
 class LogTree:
     """All leaders' runs, and the one log that is committed so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, founding: Configuration) -> None:
+        """`founding` is the configuration of the empty log."""
+        self.founding = founding
         self.leaders: dict[int, Leader] = {}
         self.terms: list[int] = []
         self.committed = 0
@@ -80,6 +91,13 @@ class LogTree:
             return index == 0
         leader = self.leaders.get(term)
         return leader is not None and leader.first <= index <= leader.last
+
+    def configuration(self, index: int, term: int) -> tuple[int, Configuration]:
+        """The last configuration, and its index, in the log that ends here, which must exist; 0 if the founding one."""
+        if not term:
+            return 0, self.founding
+        configurations = self.leaders[term].configurations
+        return next((c for c in reversed(configurations) if c[0] <= index), configurations[0])
 
     def is_prefix(self, index: int, term: int, end: int, end_term: int) -> bool:
         """Whether the log ending at (index, term) is the beginning of the one ending at (end, end_term).

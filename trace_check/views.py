@@ -59,34 +59,41 @@ class View:
         return Coverage(self.name, graph.name, instances, len(graph.states), graph.edges, len(self.taken))
 
 
+Voters = tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Election:
-    """One term's election: who asked for votes, and where its Ballot stands."""
+    """One term's election: the votes cast, who asked for them, and where the Ballot of each electorate stands."""
 
     term: int
-    ballot: int
-    candidates: set[str] = field(default_factory=set)
+    votes: dict[str, str] = field(default_factory=dict)
+    candidates: dict[str, Voters] = field(default_factory=dict)
+    ballots: dict[Voters, int] = field(default_factory=dict)
 
 
 class Ballots:
-    """The Ballot view: one instance per term, dropped once every voter has left the term."""
+    """The Ballot view: one instance per term and electorate, dropped once every voter has left the term.
 
-    def __init__(self, graphs: Graphs, voters: tuple[str, ...]) -> None:
-        """`voters` sorted; with more of them than there are graphs for, votes are judged by evidence alone."""
-        graph = graphs.ballot(len(voters))
-        self.view = View("Ballot", graph) if graph else None
-        self.voters = voters
+    Candidates of one term may count in different configurations. Each of these has an instance, in which the votes of
+    its voters for its voters are steps; a candidate wins in the instance of its own.
+    """
+
+    def __init__(self, graphs: Graphs, founders: int) -> None:
+        """`founders` is how many voters there are at first. More than there are graphs for are judged by evidence."""
         self.elections: dict[int, Election] = {}
-        self.count = 0
-        self._as_model = {name: f"n{at}" for at, name in enumerate(voters, 1)}
+        self.without: list[int] = []
+        self._graphs = graphs
+        # By size: the view, and how many instances it has had.
+        self._views: dict[int, View | None] = {}
+        self._counts: dict[int, int] = {}
+        self._prepare(founders)
 
     def election(self, term: int) -> Election:
         """The election of a term, opened when first needed."""
         election = self.elections.get(term)
         if election is None:
-            initial = self.view.graph.initial if self.view else 0
-            election = self.elections[term] = Election(term, initial)
-            self.count += 1
+            election = self.elections[term] = Election(term)
         return election
 
     def forget_before(self, term: int) -> None:
@@ -94,38 +101,74 @@ class Ballots:
         for old in [t for t in self.elections if t < term]:
             del self.elections[old]
 
-    def campaign(self, term: int, node: str) -> None:
-        """Campaign(n)."""
-        self._step(term, f"Campaign({self._as_model[node]})")
-        self.election(term).candidates.add(node)
+    def campaign(self, term: int, node: str, voters: Voters) -> None:
+        """Campaign(n), of a node that counts in a configuration with these voters, sorted."""
+        election = self.election(term)
+        election.candidates[node] = voters
+        if voters not in election.ballots:
+            self._open(election, voters)
+        self.vote(term, node, node)
 
-    def grant(self, term: int, node: str, candidate: str) -> None:
-        """Grant(n, c)."""
-        self._step(term, f"Grant({self._as_model[node]},{self._as_model[candidate]})")
+    def vote(self, term: int, node: str, candidate: str) -> None:
+        """Grant(n, c); a node's vote for itself is Campaign(n)."""
+        election = self.election(term)
+        election.votes[node] = candidate
+        for voters in election.ballots:
+            self._cast(election, voters, node, candidate)
 
     def win(self, term: int, node: str) -> None:
         """Win(n)."""
-        self._step(term, f"Win({self._as_model[node]})")
+        election = self.election(term)
+        voters = election.candidates[node]
+        self._step(election, voters, f"Win({_as_model(voters, node)})")
 
-    def append_label(self, node: str) -> str:
-        """What `append` takes for this node."""
-        return f"Append({self._as_model[node]})"
+    def append_label(self, term: int, node: str) -> str:
+        """What `append` takes for the winner of a term."""
+        return f"Append({_as_model(self.election(term).candidates[node], node)})"
 
-    def append(self, term: int, label: str) -> None:
-        """Append(n)."""
-        self._step(term, label)
+    def append(self, term: int, voters: Voters, label: str) -> None:
+        """Append(n), of a winner among these voters."""
+        self._step(self.elections[term], voters, label)
 
-    def _step(self, term: int, action: str) -> None:
-        view = self.view
+    def _prepare(self, size: int) -> View | None:
+        if size not in self._views:
+            graph = self._graphs.ballot(size)
+            self._views[size] = View("Ballot", graph) if graph else None
+            self._counts[size] = 0
+            if graph is None:
+                self.without.append(size)
+        return self._views[size]
+
+    def _open(self, election: Election, voters: Voters) -> None:
+        view = self._prepare(len(voters))
+        election.ballots[voters] = view.graph.initial if view else 0
+        self._counts[len(voters)] += 1
+        for node, candidate in election.votes.items():
+            self._cast(election, voters, node, candidate)
+
+    def _cast(self, election: Election, voters: Voters, node: str, candidate: str) -> None:
+        if node in voters and candidate in voters:
+            names = _as_model(voters, node), _as_model(voters, candidate)
+            self._step(election, voters, f"Campaign({names[0]})" if node == candidate else f"Grant({','.join(names)})")
+
+    def _step(self, election: Election, voters: Voters, action: str) -> None:
+        view = self._views[len(voters)]
         if view is not None:
-            election = self.elections.get(term) or self.election(term)
-            election.ballot = view.step(election.ballot, action, f"term {term}", self._as_model.items())
+            names = ((name, _as_model(voters, name)) for name in voters)
+            election.ballots[voters] = view.step(election.ballots[voters], action, f"term {election.term}", names)
 
-    def coverage(self) -> Coverage:
-        """How much of the graph has been walked."""
-        if self.view is None:
-            return Coverage("Ballot", f"none for {len(self.voters)} voters", self.count, 0, 0, 0)
-        return self.view.coverage(self.count)
+    def coverage(self) -> list[Coverage]:
+        """How much of the graph for each size of an electorate has been walked."""
+        return [
+            view.coverage(self._counts[size])
+            if view
+            else Coverage("Ballot", f"none for {size} voters", self._counts[size], 0, 0, 0)
+            for size, view in sorted(self._views.items())
+        ]
+
+
+def _as_model(voters: Voters, name: str) -> str:
+    return f"n{voters.index(name) + 1}"
 
 
 class Frontends:

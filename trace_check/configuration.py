@@ -1,0 +1,81 @@
+"""Who belongs to the group: the configurations that leaders put into the log (spec/Membership.tla)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+VOTER, LEARNER, OBSERVER = PARTS = ("voter", "learner", "observer")
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The members of the group by name, each with its part and its address; an address not known is empty."""
+
+    members: Mapping[str, tuple[str, str]]
+    voters: tuple[str, ...]
+
+    @property
+    def majority(self) -> int:
+        """How many voters decide."""
+        return len(self.voters) // 2 + 1
+
+    def part(self, name: str) -> str:
+        """What a node is here; "none" if it is no member."""
+        return self.members[name][0] if name in self.members else "none"
+
+    def changed(self, later: Configuration) -> list[str]:
+        """The nodes whose part or address is another one in a later configuration."""
+        names = sorted({*self.members, *later.members})
+        return [n for n in names if not _same(self.members.get(n), later.members.get(n))]
+
+
+def _same(one: tuple[str, str] | None, other: tuple[str, str] | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one[0] == other[0] and (one[1] == other[1] or not one[1])
+
+
+def founding(voters: Iterable[str]) -> Configuration:
+    """The configuration that the group was set up with: of it a trace shows the voters only."""
+    names = tuple(sorted(set(voters)))
+    return Configuration(dict.fromkeys(names, (VOTER, "")), names)
+
+
+def configuration(members: Sequence[Sequence[str]]) -> Configuration:
+    """As an Append names it, `[node, part, address]` for each member."""
+    by_name = {name: (part, address) for name, part, address in members}
+    return Configuration(by_name, tuple(sorted(n for n, (part, _) in by_name.items() if part == VOTER)))
+
+
+def goes_on(
+    before: Configuration, after: Configuration, node: str, leader: str, caught_up: Set[str]
+) -> tuple[str, str] | None:
+    """Guard GroupGoesOn: what a change of `node` should have been, and what it is; None if all is well.
+
+    `caught_up` are those whose Stores, as cited, reach all that the leader knows committed.
+    """
+    was, becomes = before.part(node), after.part(node)
+    if becomes == VOTER and was not in (VOTER, LEARNER):
+        return f"{node} to join without a vote", f"a voter that was {_called(was)}"
+    if becomes == VOTER and was == LEARNER and node not in caught_up:
+        return f"a Store of {node} that reaches all that is committed, before it becomes a voter", "none cited"
+    if was == VOTER and becomes in (LEARNER, OBSERVER):
+        return f"{node} to be removed, and then added again", f"a voter that becomes {_called(becomes)}"
+    if becomes == "none":
+        if node == leader:
+            return "a leader that does not remove itself", f"the removal of {node}"
+        staying = [voter for voter in after.voters if voter in caught_up]
+        if was == VOTER and len(staying) < after.majority:
+            wanted = f"Stores that reach all that is committed of {after.majority} of those who stay"
+            return wanted, f"{len(staying)}: {', '.join(staying) or 'none'}"
+    else:
+        address = after.members[node][1]
+        for other, (_, known) in after.members.items():
+            if other != node and address and known == address:
+                return f"an address of {node}'s own", f"{address}, which is {other}'s"
+    return None
+
+
+def _called(part: str) -> str:
+    return "no member" if part == "none" else f"{'an' if part == OBSERVER else 'a'} {part}"
