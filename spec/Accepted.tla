@@ -17,9 +17,10 @@
 (*                                                                         *)
 (* How to read the model:                                                  *)
 (*                                                                         *)
-(*  - A log is the sequence of its entries, an entry a term and the node   *)
-(*    that made it.  (Two winners of one term would make different         *)
-(*    entries, though their positions are the same.)  An event that names  *)
+(*  - A log is the sequence of its entries, an entry a term, the node that *)
+(*    made it, and for a configuration the voters it names.  (Two winners  *)
+(*    of one term would make different entries, though their positions are *)
+(*    the same.)  Learners and observers count nowhere.  An event that names *)
 (*    a position and a digest is modelled as naming a log: digests do not  *)
 (*    collide.  A position without a digest is a pair of numbers.          *)
 (*  - Two guards are conclusions.  LeaderCompleteness follows from the     *)
@@ -44,6 +45,8 @@
 (*   SameDisk - disks have no identity here.  What another disk does is to *)
 (*     forget, and NothingForgotten refuses that; SameDisk names the       *)
 (*     cause.                                                              *)
+(*   GroupGoesOn - it keeps the group from getting stuck.  What it forbids *)
+(*     is safe, as far as OneChangeAtATime admits it.                      *)
 (*                                                                         *)
 (* Partly outside: that counters of incarnations differ, and that what an  *)
 (* Ok answers is open, concerns names; that the Campaign counted by a Win  *)
@@ -56,7 +59,7 @@ Seqs == INSTANCE Sequences
   (* Named, because Append is an event here.                               *)
 
 CONSTANTS
-  Node,      \* the nodes; all are voters
+  Node,      \* the nodes that are or may come to be voters
   None,      \* stands for "no vote" and "no campaign"
   MaxTerm,   \* terms are 1 to MaxTerm
   MaxLog,    \* logs have at most this many entries
@@ -64,7 +67,15 @@ CONSTANTS
   Types      \* the frontend types that a Transfer may lead to
 
 Term == 1..MaxTerm
-Entry == Term \X Node
+
+Founders == Node
+Changes == SUBSET Node \ {{}}
+  (* The voters at first, and the electorates that a configuration may     *)
+  (* name later.  Models make both smaller.                                *)
+
+Entry == Term \X Node \X ({{}} \cup Changes)
+  (* Of an entry that is no configuration the last part is empty.          *)
+
 Len(l) == Seqs!Len(l)
 
 VARIABLES
@@ -137,8 +148,15 @@ Overwritten(l, k, terms) ==
   (* A leader of one of the terms has another entry than l has, among the  *)
   (* first k.                                                              *)
 
+ConfigAt(l) == LET found == {i \in DOMAIN l : l[i][3] # {}}
+               IN IF found = {} THEN 0 ELSE CHOOSE i \in found : \A j \in found : j <= i
+Config(l) == IF ConfigAt(l) = 0 THEN Founders ELSE l[ConfigAt(l)][3]
+  (* The voters by the last configuration in a log, committed or not.      *)
+
 Voters(n, t) == IF asked[t][n] = None THEN Node ELSE asked[t][n].voters
-  (* The configuration in which n counts.                                  *)
+  (* Those whose votes n counts.                                           *)
+
+IsMajority(S, V) == 2 * Cardinality(S \cap V) > Cardinality(V)
 
 Votes == {<<n, t>> \in Node \X Term : n \in traced[t]}
 Stores == {<<n, t>> \in Node \X Term : stored[t][n] # <<>>}
@@ -178,8 +196,8 @@ NothingForgotten(n, t, v, l) ==
   (* another leader had replaced an entry of it in between: if so, the two *)
   (* replacements together may leave less than there was.                  *)
 
-SameConfiguration(voters) == voters = Node
-  (* Of a Campaign.                                                        *)
+SameConfiguration(l, voters) == voters = Config(l)
+  (* Of a Campaign with the log l.                                         *)
 
 VoteOnce(n, t) == vote[t][n] = None
   (* n has no vote in t yet, by any event or by what a Start showed.       *)
@@ -199,7 +217,7 @@ GrantsCited(n, t, cited) ==
   /\ AreDistinct(cited)
   (* The votes cited are n's own and others for it, of this term.          *)
 
-ElectionQuorum(n, t, cited) == 2 * Cardinality(cited) > Cardinality(Voters(n, t))
+ElectionQuorum(n, t, cited) == IsMajority({g[1] : g \in cited}, Voters(n, t))
 
 LeaderCompleteness(counts, logs) ==
   \A u, v \in Term : u < v => \A w \in winners[v] : IsPrefix(counts[u], logs[v][w])
@@ -210,6 +228,14 @@ LeaderCompleteness(counts, logs) ==
 LeaderAppends(n, t, first) == leads[n] = t /\ first = Len(log[n]) + 1
   (* That writes are appended only after activation is not asked here: no  *)
   (* earlier one can be committed, by Fencing.                             *)
+
+OneChangeAtATime(n, t, l, voters) ==
+  /\ ConfigAt(l) <= commit[n]
+  /\ \E i \in 1..commit[n] : l[i][1] = t
+  /\ Cardinality((voters \ Config(l)) \cup (Config(l) \ voters)) = 1
+  (* Of a leader n whose log is l and who appends a configuration with     *)
+  (* these voters.  It knows the one before it committed, and its own      *)
+  (* epoch record.                                                         *)
 
 EpochConsecutive(l, i, e) == e = EpochBefore(l, i) + 1
   (* e is the epoch in the record at index i, for who appends the record   *)
@@ -230,7 +256,8 @@ StoresCited(n, t, cited) == /\ leads[n] = t
   (* Who counts leads the term, and the Stores are of that term.           *)
 
 CommitQuorum(n, t, cited, l) ==
-  2 * Cardinality({s \in cited : Len(stored[s[2]][s[1]]) >= Len(l)}) > Cardinality(Voters(n, t))
+  IsMajority({s[1] : s \in {s \in cited : Len(stored[s[2]][s[1]]) >= Len(l)}}, Config(log[n]))
+  (* By the configuration that n goes by now, which may lie beyond l.      *)
 
 CommitOwnTerm(t, l) == LastTerm(l) = t
 
@@ -251,7 +278,16 @@ PromiseKept(i, e) == <<i, e>> \in acked
 (* The views.  An event's step in a view is the view's own action, with    *)
 (* this module's variables put in.                                         *)
 
-B(t) == INSTANCE Ballot WITH vote <- vote[t], winners <- winners[t]
+Electorate == SUBSET Node \ {{}}
+
+Among(V, v) == IF v \in V THEN v ELSE None
+
+B(t, V) == INSTANCE Ballot WITH
+  Node <- V,
+  vote <- [n \in V |-> Among(V, vote[t][n])],
+  winners <- winners[t] \cap V
+  (* Of the electorate V: what its voters say of each other.  An event has *)
+  (* its step in the instance of the candidate's, or the leader's.         *)
 
 E(n) == INSTANCE Frontend WITH
   type <- type[n],
@@ -336,9 +372,12 @@ Start(n) ==
     /\ commit' = [commit EXCEPT ![n] = 0]
     /\ UNCHANGED <<traced, asked, winners, leaders, stored, committed, counted, named, clients>>
     /\ InFrontend(E(n)!Start)
-    /\ vote' # vote => InBallot(B(t)!Campaign(n) \/ \E c \in Node : B(t)!Grant(n, c))
+    /\ vote' # vote => InBallot(\/ v = n
+                                \/ n \notin Voters(v, t)
+                                \/ \E V \in Electorate : V = Voters(v, t) /\ B(t, V)!Grant(n, v))
   (* n starts, and shows what it has found on its disk.  A vote that no    *)
-  (* event told of is a silent step in Ballot.                             *)
+  (* event told of is a silent step in Ballot; one for n itself, in none   *)
+  (* that anybody counts in.                                               *)
 
 Campaign(n) ==
   \E t \in Term :
@@ -349,13 +388,13 @@ Campaign(n) ==
          /\ TruePosition(n, p)
          /\ \E voters \in SUBSET Node :
               /\ n \in voters
-              /\ SameConfiguration(voters)
+              /\ SameConfiguration(log[n], voters)
               /\ asked' = [asked EXCEPT ![t][n] = [position |-> p, voters |-> voters]]
     /\ term' = [term EXCEPT ![n] = t]
     /\ vote' = [vote EXCEPT ![t][n] = n]
     /\ traced' = [traced EXCEPT ![t] = @ \cup {n}]
     /\ UNCHANGED <<frontend, log, synced, winners, leaders, stored, commits, clients>>
-    /\ InBallot(B(t)!Campaign(n))
+    /\ InBallot(\E V \in Electorate : V = Voters(n, t)' /\ B(t, V)!Campaign(n))
     /\ InFrontend(E(n)!Campaign)
   (* n asks for votes.                                                     *)
 
@@ -372,7 +411,8 @@ Grant(n) ==
     /\ vote' = [vote EXCEPT ![t][n] = c]
     /\ traced' = [traced EXCEPT ![t] = @ \cup {n}]
     /\ UNCHANGED <<frontend, log, synced, asked, winners, leaders, stored, commits, clients>>
-    /\ InBallot(B(t)!Grant(n, c))
+    /\ InBallot(\/ n \notin Voters(c, t)
+                \/ \E V \in Electorate : V = Voters(c, t) /\ B(t, V)!Grant(n, c))
   (* n votes for c.                                                        *)
 
 Win(n) ==
@@ -388,7 +428,7 @@ Win(n) ==
     /\ belief' = [belief EXCEPT ![t] = "claiming"]
     /\ LeaderCompleteness(counted, written')
     /\ UNCHANGED <<type, fenced, log, synced, vote, traced, asked, epoch, stored, commits, clients>>
-    /\ InBallot(B(t)!Win(n))
+    /\ InBallot(\E V \in Electorate : V = Voters(n, t) /\ B(t, V)!Win(n))
     /\ InFencing(Pairs(t, Claims))
     /\ InFrontend(E(n)!Win)
   (* n finds that it has won.                                              *)
@@ -399,7 +439,9 @@ Append(n) ==
     /\ TermMonotonic(n, t)
     /\ first <= Len(log[n]) + 1
     /\ LeaderAppends(n, t, first)
-    /\ log' = [log EXCEPT ![n] = Seqs!Append(Upto(@, first - 1), <<t, n>>)]
+    /\ \E voters \in {{}} \cup Changes :
+         /\ voters # {} => OneChangeAtATime(n, t, Upto(log[n], first - 1), voters)
+         /\ log' = [log EXCEPT ![n] = Seqs!Append(Upto(@, first - 1), <<t, n, voters>>)]
     /\ synced' = [synced EXCEPT ![n] = IF @ < first THEN @ ELSE first - 1]
     /\ SameDigest(log'[n])
     /\ written' = [written EXCEPT ![t][n] = log'[n]]
@@ -409,7 +451,7 @@ Append(n) ==
        ELSE epoch' = epoch
     /\ term' = [term EXCEPT ![n] = t]
     /\ UNCHANGED <<frontend, ballots, belief, stored, commits, clients>>
-    /\ InBallot(B(t)!Append(n))
+    /\ InBallot(\E V \in Electorate : V = Voters(n, t) /\ B(t, V)!Append(n))
   (* n puts an entry into its log.  A line with several is as good as      *)
   (* several lines.                                                        *)
 
@@ -433,7 +475,7 @@ Learn(n, l) ==
      IN /\ \E es \in [news -> 1..(MaxTerm + 1)] :
              /\ \A i \in news : EpochConsecutive(l, i, es[i])
              /\ named' = named \cup {<<l[i], es[i]>> : i \in news}
-        /\ IF \E i \in news : l[i] = <<leads[n], n>>
+        /\ IF \E i \in news : l[i] = <<leads[n], n, {}>>
            THEN /\ fenced' = [fenced EXCEPT ![n] = TRUE]
                 /\ UNCHANGED <<type, leads>>
                 /\ InFrontend(E(n)!CommitEpoch)
@@ -582,8 +624,9 @@ NoSplitBrain ==
   \A l \in committed : \A r \in DOMAIN l : IsRecord(l, r) =>
      /\ \A a \in acked : a[2][1] < l[r][1] => a[1] < r
      /\ \A t \in Term : t < l[r][1] =>
-          2 * Cardinality({n \in Node : Len(stored[t][n]) > r /\ LastTerm(stored[t][n]) = t})
-             <= Cardinality(Node)
+          \A w \in winners[t] :
+            ~IsMajority({n \in Node : Len(stored[t][n]) > r /\ LastTerm(stored[t][n]) = t},
+                        Config(written[t][w]))
   (* An epoch record fences all earlier leaders.  Above a committed record *)
   (* no write of an earlier term has been acknowledged, and none can be    *)
   (* committed: there is no quorum that has stored one in that term.       *)

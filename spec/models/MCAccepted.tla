@@ -15,6 +15,12 @@ Nodes == Permutations(Node)
 Concluded(a, b) == TRUE
 CountedAgree(l, by) == by = "hearsay" => \A c \in committed : Comparable(c, l)
 
+(* Groups that do not change, and groups that do.                          *)
+
+Unchanged == {}
+Alone == {{n1}}
+All == SUBSET Node \ {{}}
+
 (* A guard, a view or an event less.                                       *)
 
 Any1(a) == TRUE
@@ -74,4 +80,12 @@ OneByOne ==
   /\ InTurn
   /\ \A t \in Term \ {1} : term[Candidate(t)] >= t => winners[t-1] # {}
   /\ \A n \in {n1, n2} : type[n] # "DOWN"
+
+(* Histories with one candidate in each term, n1 and n2 in turn, who write *)
+(* nothing but configurations.                                             *)
+
+OnlyChanges ==
+  \A t \in Term, n \in Node :
+    /\ asked[t][n] # None => n = Candidate(t)
+    /\ \A i \in DOMAIN written[t][n] : IsRecord(written[t][n], i) \/ written[t][n][i][3] # {}
 =============================================================================
