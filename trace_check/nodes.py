@@ -49,7 +49,7 @@ class Digests:
     positions named last suffices, and what lies before it is compared with the leader's own Append, if one ended there.
     """
 
-    def __init__(self, tree: LogTree, size: int = 1 << 15) -> None:
+    def __init__(self, tree: LogTree[Leader], size: int = 1 << 15) -> None:
         self._tree = tree
         self._size = size
         self.known: dict[tuple[int, int], str] = {(0, 0): "0" * 16}
@@ -116,7 +116,7 @@ class Cluster:
         self.voters = voters
         self.majority = len(voters) // 2 + 1
         self.ballots, self.fencing, self.frontends = views
-        self.tree = LogTree()
+        self.tree: LogTree[Leader] = LogTree()
         self.digests = Digests(self.tree)
         self.disks: dict[str, str] = {}
         self.nodes: dict[str, Node] = {}

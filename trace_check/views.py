@@ -14,9 +14,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from trace_check.graphs import Graph, Graphs
-from trace_check.tree import Leader
 from trace_check.verdict import BadInput, Coverage, Refused, RefusedStep
 
 ACTIONS = ("Claim", "CommitEpoch", "Activate", "Write", "Lose")
@@ -140,6 +140,13 @@ class Frontends:
         return self.view.step(state, action, f"node {node}")
 
 
+class Leadership(Protocol):
+    """A leader, as far as Fencing is concerned: its term, and where it stands."""
+
+    term: int
+    fencing: int
+
+
 class Fencing:
     """The Fencing view: one instance per pair of leaders."""
 
@@ -204,7 +211,7 @@ class Fencing:
                     if (one is None or one != other) and (_kind(lo), _kind(hi)) not in _ORDERED_BY_LOG:
                         raise self._broken(f"{a} and {b} do not commute, and no evidence orders them")
 
-    def step(self, leader: Leader, action: str) -> None:
+    def step(self, leader: Leadership, action: str) -> None:
         """One step of a leader, in every pair it is in. Raises Refused."""
         status, term = leader.fencing, leader.term
         moved = self._alone[status].get(action)
