@@ -14,8 +14,8 @@ NOT_CHECKED = (
     "that a leader appends nothing of its own before that record is committed: CCF may",
     "frontend types (Transfer, Activate, Exit, Ack in Frontend): a node starts, campaigns, wins and loses",
     "the first leader's election: it makes itself the leader of the first view, and is taken for a group of its own",
-    "votes that no candidate has heard of: granting one is not traced",
-    "whether a change of membership, or a retirement, is a right one: quorums are counted among the active configurations",
+    "votes of which no candidate has heard, before send_request_vote_response was traced (2026)",
+    "whether a change of membership, or a retirement, is a right one: quorums are counted in the active configurations",
     "pre-votes, proposals to stand for election, clients: they change nothing that is judged",
 )
 
@@ -42,11 +42,11 @@ class Ccf:
         name, state = event.text("function"), event.record("state")
         node, view, size = state.text("node_id"), state.number("current_view"), state.number("last_idx")
         committed, leading = state.number("commit_idx"), state.text("leadership_state") == "Leader"
+        if not judge.group.members and name in ("become_leader", "bootstrap"):
+            self._genesis(node, view, size, event.record("args").number("idx") if name == "bootstrap" else committed)
+            return
         if node not in judge.group.members:
-            first = name == "become_leader" and not judge.group.members and not size
-            judge.start(node, 0 if first else view, None, size, committed)
-            if first:
-                self._genesis(node, view)
+            judge.start(node, view, None, size, committed)
         if not leading:
             judge.lose(node)
         judge.enter(node, view)
@@ -55,7 +55,7 @@ class Ccf:
         if name == "become_candidate":
             judge.campaign(node, self._voters.get(node, ()), self._committable(state))
             judge.heard_grant(node, view, node)
-        elif name == "become_leader" and view not in judge.group.tree.leaders:
+        elif name == "become_leader":
             judge.truncate(node, size)
             judge.win(node, size)
         if leading:
@@ -68,12 +68,14 @@ class Ccf:
             judge.store(node, size + 1, size + 1)
         self._commit(node, event.record("args").number("idx") if name == "commit" else committed)
 
-    def _genesis(self, node: str, view: int) -> None:
+    def _genesis(self, node: str, view: int, size: int, committed: int) -> None:
+        """The first node makes itself the leader of the first view, with what it has committed by then."""
         judge = self._judge
+        judge.start(node, 0, None, size, committed)
         judge.enter(node, view)
         judge.campaign(node, (frozenset({node}),))
         judge.heard_grant(node, view, node)
-        judge.win(node, 0)
+        judge.win(node, size)
 
     def _committable(self, state: Record) -> int:
         """The last entry that may be committed: a signature, or what is committed already."""
@@ -90,6 +92,8 @@ class Ccf:
         elif name == "recv_request_vote" and not pre_vote:
             asked = node, view, event.text("from_node_id")
             self._asked[asked] = judge.standing(node, self._committable(state))
+        elif name == "send_request_vote_response" and not pre_vote and packet.flag("vote_granted"):
+            judge.grant(node, view, event.text("to_node_id"), judge.standing(node, self._committable(state)))
         elif name == "recv_request_vote_response" and not pre_vote and packet.flag("vote_granted"):
             voter = event.text("from_node_id")
             judge.grant(voter, view, node, self._asked.get((voter, view, node)))

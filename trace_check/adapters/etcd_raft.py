@@ -6,8 +6,7 @@ from trace_check.adapters.judge import Judge
 from trace_check.adapters.records import Record
 
 NOT_CHECKED = (
-    "what is on disk (SameDisk, digests, Store after the sync): entries and votes count as durable once another node has "
-    "heard of them",
+    "what is on disk (SameDisk, Store after the sync): a vote or an entry counts as durable once another node has heard",
     "contents of entries: logs are compared by the terms of their entries",
     "epochs (EpochConsecutive): the first entry of a leader's own term stands for the epoch record",
     "that a leader appends nothing of its own before that record is committed: etcd-raft may",

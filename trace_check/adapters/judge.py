@@ -38,7 +38,7 @@ class Judge:
         if member is None:
             member = group.members[name] = Member(name, group.frontends.initial)
             if last != committed:
-                raise Incomplete(f"earlier traces of {name}: it begins with {last} entries, {committed} of them committed")
+                raise Incomplete(f"earlier traces of {name}: of its first {last} entries {committed} are committed")
             if last:
                 self._begin_with(member, last)
         else:
@@ -70,7 +70,8 @@ class Judge:
         group, tree, name = self.group, self._tree, member.name
         guard = "NothingForgotten"
         if term < member.heard_term:
-            raise Refused(guard, f"term {member.heard_term}, in which others have heard {name}, or later", f"term {term}")
+            expected = f"term {member.heard_term}, in which others have heard {name}, or later"
+            raise Refused(guard, expected, f"term {term}")
         for voted, candidate in list(member.unheard.items()):
             if voted > term or (voted == term and candidate != vote):
                 del member.unheard[voted], group.elections[voted].votes[name]
@@ -177,9 +178,8 @@ class Judge:
         election = group.election(term)
         vote = election.votes.get(voter)
         if vote != candidate:
-            raise Refused(
-                "GrantsCited", f"a vote of {voter} for {candidate} in term {term}", f"one for {vote}" if vote else "none"
-            )
+            found = f"one for {vote}" if vote else "none"
+            raise Refused("GrantsCited", f"a vote of {voter} for {candidate} in term {term}", found)
         member, asked = group.member(voter), election.candidates[candidate]
         member.heard_term = max(member.heard_term, term)
         member.unheard.pop(term, None)
