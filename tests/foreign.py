@@ -74,8 +74,9 @@ class Group:
     def append(self, name: str, count: int = 1) -> None:
         node = self.nodes[name]
         for _ in range(count):
-            self.appended(node)
+            self.appends(node)
             node.log.append(node.term)
+            self.appended(node)
 
     def replicate(self, name: str, follower: str) -> None:
         leader, node = self.nodes[name], self.nodes[follower]
@@ -83,21 +84,23 @@ class Group:
         if node.term < leader.term:
             node.term, node.vote, node.role = leader.term, None, "Follower"
             self.follows(node)
-        node.log = list(leader.log)
+        if node.log[: len(leader.log)] != leader.log:
+            node.log = list(leader.log)
         self.stored(node, leader)
-        leader.heard[follower] = len(node.log)
+        leader.heard[follower] = len(leader.log)
         self.heard_store(leader, node)
 
     def commit(self, name: str, upto: int | None = None) -> None:
         node = self.nodes[name]
         upto = len(node.log) if upto is None else upto
-        self.committed(node, upto)
+        self.commits(node, upto)
         node.committed = upto
 
-    def learn(self, follower: str, name: str) -> None:
+    def learn(self, follower: str, name: str, upto: int | None = None) -> None:
         node, leader = self.nodes[follower], self.nodes[name]
-        node.committed = min(leader.committed, len(node.log))
-        self.knows(node)
+        upto = min(leader.committed, len(node.log)) if upto is None else upto
+        self.commits(node, upto)
+        node.committed = upto
 
     def step_down(self, name: str, term: int) -> None:
         node = self.nodes[name]
@@ -111,12 +114,12 @@ class Group:
     def granted(self, node: Node, candidate: Node) -> None: ...
     def heard_vote(self, candidate: Node, voter: Node) -> None: ...
     def leads(self, node: Node) -> None: ...
+    def appends(self, node: Node) -> None: ...
     def appended(self, node: Node) -> None: ...
     def received(self, node: Node, leader: Node) -> None: ...
     def stored(self, node: Node, leader: Node) -> None: ...
     def heard_store(self, leader: Node, node: Node) -> None: ...
-    def committed(self, node: Node, upto: int) -> None: ...
-    def knows(self, node: Node) -> None: ...
+    def commits(self, node: Node, upto: int) -> None: ...
 
 
 class Etcd(Group):
@@ -134,12 +137,11 @@ class Etcd(Group):
 
     def start(self, node: Node) -> None:
         """A process starts with what the node has."""
-        role, node.role, kept = node.role, "Follower", (node.term, node.vote, node.committed)
+        node.role, kept = "Follower", (node.term, node.vote, node.committed)
         node.term, node.vote, node.committed = 0, None, 0
         self._line(node, "InitState")
         node.term, node.vote, node.committed = kept
         self._line(node, "BecomeFollower")
-        assert role
 
     def _line(self, node: Node, name: str, **message: Any) -> None:
         event: Line = {
@@ -188,14 +190,14 @@ class Etcd(Group):
     def leads(self, node: Node) -> None:
         self._line(node, "BecomeLeader")
 
-    def appended(self, node: Node) -> None:
+    def appends(self, node: Node) -> None:
         self._line(node, "Replicate")
-        node.log.append(node.term)
+
+    def appended(self, node: Node) -> None:
         own = {"type": "MsgAppResp", "index": len(node.log), "from": node.name, "to": node.name}
         self._line(node, "SendAppendEntriesResponse", **own)
         self._line(node, "Ready")
         self._line(node, "ReceiveAppendEntriesResponse", **own)
-        node.log.pop()
 
     def received(self, node: Node, leader: Node) -> None:
         request = {"type": "MsgApp", "entries": len(leader.log), "from": leader.name, "to": node.name}
@@ -210,15 +212,12 @@ class Etcd(Group):
 
     def _response(self, node: Node, leader: Node) -> Line:
         between = {"from": node.name, "to": leader.name, "term": leader.term}
-        return {"type": "MsgAppResp", "index": len(node.log)} | between
+        return {"type": "MsgAppResp", "index": len(leader.log)} | between
 
-    def committed(self, node: Node, upto: int) -> None:
+    def commits(self, node: Node, upto: int) -> None:
         before, node.committed = node.committed, upto
-        self._line(node, "Commit")
+        self._line(node, "Commit" if node.role == "Leader" else "Ready")
         node.committed = before
-
-    def knows(self, node: Node) -> None:
-        self._line(node, "Ready")
 
 
 class Ccf(Group):
@@ -227,18 +226,11 @@ class Ccf(Group):
     def __init__(self, names: str) -> None:
         super().__init__(names)
         first, *others = self.nodes.values()
-        self.known: dict[str, Line] = {}
-        first.term, first.role = 2, "Leader"
+        first.term, first.vote, first.role = 2, first.name, "Leader"
         for node in others:
             node.role = "None"
         self._line(first, "become_leader", configurations=[])
         self.append(first.name)
-        first.committed = 1
-        self.nodes_in(first)
-
-    def nodes_in(self, first: Node) -> None:
-        """The first leader commits its first entry alone; the second names all nodes."""
-        first.committed = 0
         self._line(first, "commit", configurations=self._configurations(first.name), args={"idx": 1})
         first.committed = 1
 
@@ -281,7 +273,7 @@ class Ccf(Group):
     def leads(self, node: Node) -> None:
         self._line(node, "become_leader", configurations=self._configurations())
 
-    def appended(self, node: Node) -> None:
+    def appends(self, node: Node) -> None:
         self._line(node, "replicate", view=node.term, seqno=len(node.log) + 1, globally_committable=True)
 
     def received(self, node: Node, leader: Node) -> None:
@@ -290,19 +282,14 @@ class Ccf(Group):
         self._line(node, "recv_append_entries", packet=packet, from_node_id=leader.name)
 
     def stored(self, node: Node, leader: Node) -> None:
-        self._line(node, "send_append_entries_response", packet=self._response(node), to_node_id=leader.name)
+        self._line(node, "send_append_entries_response", packet=self._response(leader), to_node_id=leader.name)
 
     def heard_store(self, leader: Node, node: Node) -> None:
-        self._line(leader, "recv_append_entries_response", packet=self._response(node), from_node_id=node.name)
+        self._line(leader, "recv_append_entries_response", packet=self._response(leader), from_node_id=node.name)
 
-    def _response(self, node: Node) -> Line:
+    def _response(self, leader: Node) -> Line:
         kind = {"msg": "raft_append_entries_response", "success": "OK"}
-        return kind | {"term": node.term, "last_log_idx": len(node.log)}
+        return kind | {"term": leader.term, "last_log_idx": len(leader.log)}
 
-    def committed(self, node: Node, upto: int) -> None:
+    def commits(self, node: Node, upto: int) -> None:
         self._line(node, "commit", configurations=self._configurations(), args={"idx": upto})
-
-    def knows(self, node: Node) -> None:
-        committed, node.committed = node.committed, 0
-        self._line(node, "commit", configurations=self._configurations(), args={"idx": committed})
-        node.committed = committed

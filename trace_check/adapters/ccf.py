@@ -28,6 +28,8 @@ class Ccf:
         self._voters: dict[str, Voters] = {}
         # By voter and view: who asked last for its vote, and where its log ended then.
         self._asked: dict[tuple[str, int, str], Position | None] = {}
+        # The entry a leader wrote down last: that comes before it is in the log, with other lines in between.
+        self._appending: dict[str, int] = {}
 
     def event(self, line: Record) -> tuple[str, str] | None:
         """The name and the node of the event; None for a line of something else."""
@@ -48,6 +50,9 @@ class Ccf:
         if node not in judge.group.members:
             judge.start(node, view, None, size, committed)
         if not leading:
+            leads, appended = judge.group.member(node).leads, self._appending.pop(node, 0)
+            if leads is not None:
+                judge.append(node, max(appended, leads.last))
             judge.lose(node)
         judge.enter(node, view)
         if event.has("configurations"):
@@ -58,6 +63,8 @@ class Ccf:
         elif name == "become_leader":
             judge.truncate(node, size)
             judge.win(node, size)
+        if name == "replicate":
+            self._appending[node] = event.number("seqno")
         if leading:
             judge.append(node, size)
         else:
@@ -96,7 +103,8 @@ class Ccf:
             judge.grant(node, view, event.text("to_node_id"), judge.standing(node, self._committable(state)))
         elif name == "recv_request_vote_response" and not pre_vote and packet.flag("vote_granted"):
             voter = event.text("from_node_id")
-            judge.grant(voter, view, node, self._asked.get((voter, view, node)))
+            if (voter, view, node) in self._asked:
+                judge.grant(voter, view, node, self._asked.pop((voter, view, node)))
             judge.heard_grant(node, view, voter)
         elif name == "send_append_entries_response" and packet.text("success") == "OK":
             judge.store(node, packet.number("last_log_idx"), state.number("last_idx"))
