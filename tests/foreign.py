@@ -277,7 +277,8 @@ class Ccf(Group):
         self._line(node, "replicate", view=node.term, seqno=len(node.log) + 1, globally_committable=True)
 
     def received(self, node: Node, leader: Node) -> None:
-        packet = {"msg": "raft_append_entries", "term": leader.term, "idx": len(leader.log), "prev_idx": 0}
+        packet = {"msg": "raft_append_entries", "term": leader.term, "idx": len(leader.log)}
+        packet |= {"prev_idx": 0, "prev_term": 0}
         self._line(leader, "send_append_entries", packet=packet, to_node_id=node.name)
         self._line(node, "recv_append_entries", packet=packet, from_node_id=leader.name)
 

@@ -1,11 +1,11 @@
-"""Other systems' traces: what they show is judged, what is wrong is refused where it happens, and garbage is bad input."""
+"""Other systems' traces: what they show is judged, what is wrong refused where it happens, and garbage is bad input."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,7 +67,7 @@ def test_an_election_a_commit_and_a_failover_hold(system: str, tmp_path: Path) -
 
 
 @BOTH
-def test_what_a_deposed_leader_had_appended_may_be_replaced_or_committed_by_the_next(system: str, tmp_path: Path) -> None:
+def test_a_deposed_leaders_entries_may_be_replaced_or_committed_by_the_next(system: str, tmp_path: Path) -> None:
     replaced, kept = make(system), make(system)
     for group in (replaced, kept):
         group.settle("1", 1, "2 3")
@@ -119,13 +119,14 @@ def wander(system: str, dice: random.Random, steps: int = 80) -> Group:
             upto = max(node.heard.values(), default=0)
             if upto > node.committed and node.log[upto - 1] == node.term:
                 group.commit(a, upto)
-        elif node.role == "Leader" and what == "learn" and node.heard.get(b, 0) > other.committed:
-            if other.term == node.term and min(node.committed, node.heard[b]) > other.committed:
-                group.learn(b, a, min(node.committed, node.heard[b]))
+        elif node.role == "Leader" and what == "learn" and other.term == node.term:
+            upto = min(node.committed, node.heard.get(b, 0))
+            if upto > other.committed:
+                group.learn(b, a, upto)
     return group
 
 
-# --- wrong runs, refused where they go wrong ---------------------------------------------------------------------------
+# --- wrong runs, refused where they go wrong -------------------------------------------------------------------------
 
 
 @BOTH
@@ -274,18 +275,217 @@ def test_who_does_not_lead_cannot_append(system: str, tmp_path: Path) -> None:
 
 @BOTH
 def test_a_winner_without_a_committed_entry_is_refused(system: str, tmp_path: Path) -> None:
-    """The voter, too, has lost what it had said to hold: so the vote is right by what is left."""
+    """Node 3 votes as if its log were shorter than it has said; the voter's own lines show that."""
     group = make(system)
+    group.settle("1", 2, "2 3")
+    for name in "23":
+        node = group.nodes[name]
+        node.log, node.committed = node.log[:1], min(node.committed, 1)
+    group.stand("2")
+    result = judged(group, system, tmp_path)
+    assert result.violation is not None
+    assert result.violation.rule in ("TruePosition", "NothingForgotten", "CommitContiguous")
+
+
+def test_a_winner_without_what_an_earlier_leader_commits_later_is_refused_then(tmp_path: Path) -> None:
+    """Node 3 says that it holds an entry, loses it in a crash, and votes for a node that never had it."""
+    group = Etcd("1 2 3 4 5")
+    group.elect("1", "2 3 4")
+    group.settle("1", 1, "2 3 4 5")
+    group.append("1")
+    group.replicate("1", "2")
+    leader, forgetful = group.nodes["1"], group.nodes["3"]
+    group.received(forgetful, leader)
+    forgetful.log.append(2)
+    group.stored(forgetful, leader)
+    forgetful.log.pop()
+    group.start(forgetful)
+    group.elect("4", "3 5")
+    assert judged(group, "etcd-raft", tmp_path).verdict is Verdict.HOLDS
+    group.heard_store(leader, forgetful)
+    group.commit("1")
+    assert refused(group, "etcd-raft", tmp_path) == "LeaderCompleteness"
+
+
+@BOTH
+def test_every_doctored_number_of_a_state_is_noticed_or_harmless(system: str, tmp_path: Path) -> None:
+    """A term or a commit index that is lower than the line before has it is never accepted."""
+    group = make(system)
+    group.settle("1", 2, "2 3")
+    group.elect("2", "3")
+    group.settle("2", 1, "3")
+    field = {"etcd-raft": "event", "ccf": "msg"}[system]
+    seen: set[str] = set()
+    for at, line in enumerate(group.lines):
+        who = line[field]["nid"] if system == "etcd-raft" else line[field]["state"]["node_id"]
+        for number in ("term", "current_view"):
+            if line[field]["state"].get(number, 0) > 1 and who in seen:
+                doctored = copy.deepcopy(group.lines)
+                doctored[at][field]["state"][number] -= 2
+                assert judged(doctored, system, tmp_path).verdict is Verdict.VIOLATION, line
+        if line[field]["state"].get("term", line[field]["state"].get("current_view", 0)) > 1:
+            seen.add(who)
+
+
+# --- crashes: what others have heard of cannot be forgotten, what they have not may be ------------------------------
+
+
+def test_a_vote_of_which_nobody_has_heard_may_be_lost_in_a_crash(tmp_path: Path) -> None:
+    group = Etcd("1 2 3")
+    group.stand("1")
+    voter = group.nodes["3"]
+    group.asked(voter, group.nodes["1"])
+    voter.term = 2
+    group.follows(voter)
+    group.granted(voter, group.nodes["1"])
+    voter.term = 1
+    group.start(voter)
+    group.stand("2")
+    group.vote("3", "2")
+    group.lead("2")
+    assert judged(group, "etcd-raft", tmp_path).verdict is Verdict.HOLDS
+
+
+def test_a_vote_that_was_counted_cannot_be_lost_in_a_crash(tmp_path: Path) -> None:
+    group = Etcd("1 2 3")
+    group.elect("1", "3")
+    group.nodes["3"].vote = None
+    group.start(group.nodes["3"])
+    assert refused(group, "etcd-raft", tmp_path) == "NothingForgotten"
+
+
+def test_a_term_in_which_others_heard_a_node_cannot_be_lost_in_a_crash(tmp_path: Path) -> None:
+    group = Etcd("1 2 3")
+    group.elect("1", "3")
+    group.nodes["3"].term, group.nodes["3"].vote = 1, None
+    group.start(group.nodes["3"])
+    assert refused(group, "etcd-raft", tmp_path) == "NothingForgotten"
+
+
+def test_entries_that_were_counted_cannot_be_lost_in_a_crash_but_others_may(tmp_path: Path) -> None:
+    group = Etcd("1 2 3")
+    group.elect("1", "2")
     group.settle("1", 2, "2")
-    lost = [group.nodes[name] for name in "23"]
-    if system == "ccf":
-        lost[0].log, lost[0].committed = lost[0].log[:1], 0
-        group.step_down("2", lost[0].term)
-        assert refused(group, system, tmp_path) == "NothingForgotten"
-    else:
-        assert isinstance(group, Etcd)
-        lost[0].log, lost[0].committed = lost[0].log[:3], 3
-        group.start(lost[0])
-        assert refused(group, system, tmp_path) == "NothingForgotten"
+    group.nodes["1"].log.append(2)
+    group.nodes["1"].log.pop()
+    group.start(group.nodes["1"])
+    group.elect("2", "3")
+    assert judged(group, "etcd-raft", tmp_path).verdict is Verdict.HOLDS
+    group.nodes["1"].log.pop()
+    group.start(group.nodes["1"])
+    assert refused(group, "etcd-raft", tmp_path) == "NothingForgotten"
 
 
+def test_a_trace_that_begins_in_the_middle_is_incomplete(tmp_path: Path) -> None:
+    group = Etcd("1 2 3")
+    group.elect("1", "2")
+    result = judged(group.lines[9:], "etcd-raft", tmp_path)
+    assert result.verdict is Verdict.INCOMPLETE
+    assert "beginning" in result.missing[0]
+
+
+def test_elections_of_more_voters_than_there_are_graphs_for_are_incomplete(tmp_path: Path) -> None:
+    group = Etcd("1 2 3 4 5 6 7 8")
+    group.elect("1", "2 3 4 5")
+    result = judged(group, "etcd-raft", tmp_path)
+    assert result.verdict is Verdict.INCOMPLETE
+    assert "evidence alone" in result.missing[0]
+
+
+def test_a_joint_configuration_needs_a_quorum_of_both_halves(tmp_path: Path) -> None:
+    group = Etcd("1 2 3 4 5")
+    group.elect("1", "2 3")
+    for line in group.lines[-30:]:
+        line["event"]["conf"] = [["1", "2", "3"], ["3", "4", "5"]]
+    assert refused(group, "etcd-raft", tmp_path) == "ElectionQuorum"
+
+
+# --- the example, the command, garbage ------------------------------------------------------------------------
+
+ELECTION = [
+    {"at": "a", "term": 1, "what": "stands", "voters": ["a", "b", "c"]},
+    {"at": "b", "term": 1, "what": "votes", "for": "a"},
+    {"at": "a", "term": 1, "what": "leads", "votes": ["a", "b"]},
+    {"at": "c", "term": 2, "what": "stands", "voters": ["a", "b", "c"]},
+    {"at": "a", "term": 1, "what": "stops"},
+    {"at": "a", "term": 2, "what": "votes", "for": "c"},
+    {"at": "c", "term": 2, "what": "leads", "votes": ["c", "a"]},
+]
+
+
+def test_the_example_of_the_book_holds_and_refuses(tmp_path: Path) -> None:
+    assert judged(ELECTION, "elections", tmp_path).verdict is Verdict.HOLDS
+    twice = [*ELECTION[:3], {"at": "b", "term": 1, "what": "votes", "for": "c"}]
+    both = [*ELECTION[:2], {"at": "c", "term": 1, "what": "stands", "voters": ["a", "b", "c"]}]
+    for lines, rule in ((twice, "CampaignHeard"), (both, None), ([*both, twice[3]], "VoteOnce")):
+        violation = judged(lines, "elections", tmp_path).violation
+        assert (violation.rule if violation else None) == rule
+
+
+def test_the_command_shows_the_verdict_and_what_is_not_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group = make("ccf")
+    group.settle("1", 1, "2 3")
+    file = str(group.write(tmp_path / "run.ndjson"))
+    assert main(["replay", file, "--format", "ccf"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("HOLDS")
+    assert "Not checked: contents of entries" in out
+    group.lead("2")
+    assert main(["replay", str(group.write(tmp_path / "run.ndjson").parent), "--format", "ccf", "--json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert data["violation"]["where"]["line"] == len(group.lines)
+    assert data["not_checked"]
+
+
+def test_a_directory_of_several_runs_a_missing_file_and_another_format_are_bad_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = make("ccf").write(tmp_path / "a.ndjson")
+    assert main(["replay", str(tmp_path / "no.ndjson"), "--format", "ccf"]) == 2
+    assert main(["replay", str(file), "--format", "etcd-raft"]) == 2
+    make("ccf").write(tmp_path / "b.ndjson")
+    assert main(["replay", str(tmp_path), "--format", "ccf"]) == 2
+    assert "name one" in capsys.readouterr().err
+
+
+def spoil(lines: list[Line], dice: random.Random) -> bytes:
+    """A few places of a good trace replaced by something else."""
+    junk: list[object] = [None, -1, 0, 1, 2, 3, 10**30, 1.5, "", "1", "9", "StateLeader", "Leader", True, [], {}, [1]]
+    lines = copy.deepcopy(lines)
+    for _ in range(dice.randint(1, 4)):
+        place: object = dice.choice(lines)
+        while isinstance(place, (dict, list)) and place:
+            key = dice.choice(sorted(place)) if isinstance(place, dict) else dice.randrange(len(place))
+            below = place[key]
+            if not isinstance(below, (dict, list)) or not below or dice.random() < 0.1:
+                place[key] = dice.choice(junk)
+                break
+            place = below
+        if dice.random() < 0.3:
+            del lines[dice.randrange(len(lines))]
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+@pytest.mark.parametrize("system", ["etcd-raft", "ccf", "elections"])
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_a_spoilt_trace_has_a_verdict_or_is_bad_input(
+    system: str, seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    dice = random.Random(seed)
+    lines = ELECTION if system == "elections" else wander(system, dice, 30).lines
+    file = tmp_path_factory.mktemp("spoilt") / "trace.ndjson"
+    file.write_bytes(spoil(lines, dice))
+    with contextlib.suppress(BadInput):
+        assert replay(file, FORMATS[system], graphs=DEFAULT_GRAPHS).verdict in Verdict
+
+
+@settings(max_examples=100, deadline=None)
+@given(garbage=st.binary(max_size=200), system=st.sampled_from(sorted(FORMATS)))
+def test_garbage_is_bad_input(garbage: bytes, system: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.mktemp("garbage") / "trace.ndjson"
+    file.write_bytes(garbage)
+    with pytest.raises(BadInput):
+        replay(file, FORMATS[system], graphs=DEFAULT_GRAPHS)

@@ -14,10 +14,10 @@ from typing import Protocol
 
 from trace_check.adapters.ccf import NOT_CHECKED as CCF_NOT_CHECKED
 from trace_check.adapters.ccf import Ccf
-from trace_check.adapters.elections import NOT_CHECKED as ELECTIONS_NOT_CHECKED
-from trace_check.adapters.elections import Elections
 from trace_check.adapters.etcd_raft import NOT_CHECKED as ETCD_RAFT_NOT_CHECKED
 from trace_check.adapters.etcd_raft import EtcdRaft
+from trace_check.adapters.example import NOT_CHECKED as ELECTIONS_NOT_CHECKED
+from trace_check.adapters.example import Elections
 from trace_check.adapters.judge import Judge
 from trace_check.adapters.members import Group, Incomplete
 from trace_check.adapters.records import Record, find, read

@@ -20,6 +20,9 @@ NOT_CHECKED = (
 )
 
 
+_ROLES = {"None", "Leader", "Follower", "Candidate", "PreVoteCandidate"}
+
+
 class Ccf:
     """Tells the judge what each line of a CCF trace says."""
 
@@ -43,7 +46,10 @@ class Ccf:
         judge, event = self._judge, line.record("msg")
         name, state = event.text("function"), event.record("state")
         node, view, size = state.text("node_id"), state.number("current_view"), state.number("last_idx")
-        committed, leading = state.number("commit_idx"), state.text("leadership_state") == "Leader"
+        committed, role = state.number("commit_idx"), state.text("leadership_state")
+        if role not in _ROLES:
+            raise state.bad("leadership_state", f"one of {', '.join(sorted(_ROLES))}")
+        leading = role == "Leader"
         if not judge.group.members and name in ("become_leader", "bootstrap"):
             self._genesis(node, view, size, event.record("args").number("idx") if name == "bootstrap" else committed)
             return
@@ -52,7 +58,7 @@ class Ccf:
         if not leading:
             leads, appended = judge.group.member(node).leads, self._appending.pop(node, 0)
             if leads is not None:
-                judge.append(node, max(appended, leads.last))
+                judge.logs.append(node, max(appended, leads.last))
             judge.lose(node)
         judge.enter(node, view)
         if event.has("configurations"):
@@ -61,18 +67,18 @@ class Ccf:
             judge.campaign(node, self._voters.get(node, ()), self._committable(state))
             judge.heard_grant(node, view, node)
         elif name == "become_leader":
-            judge.truncate(node, size)
+            judge.logs.truncate(node, size)
             judge.win(node, size)
         if name == "replicate":
             self._appending[node] = event.number("seqno")
         if leading:
-            judge.append(node, size)
+            judge.logs.append(node, size)
         else:
-            judge.truncate(node, size)
+            judge.logs.truncate(node, size)
         if event.has("packet"):
             self._packet(name, node, event)
         elif name == "execute_append_entries_sync":
-            judge.store(node, size + 1, size + 1)
+            judge.logs.store(node, size + 1, size + 1)
         self._commit(node, event.record("args").number("idx") if name == "commit" else committed)
 
     def _genesis(self, node: str, view: int, size: int, committed: int) -> None:
@@ -106,10 +112,14 @@ class Ccf:
             if (voter, view, node) in self._asked:
                 judge.grant(voter, view, node, self._asked.pop((voter, view, node)))
             judge.heard_grant(node, view, voter)
+        elif name in ("send_append_entries", "recv_append_entries"):
+            after = packet.number("prev_idx"), packet.number("prev_term")
+            sender = node if name.startswith("send") else event.text("from_node_id")
+            judge.logs.offers(sender, packet.number("term"), after, packet.number("idx"))
         elif name == "send_append_entries_response" and packet.text("success") == "OK":
-            judge.store(node, packet.number("last_log_idx"), state.number("last_idx"))
+            judge.logs.store(node, packet.number("last_log_idx"), state.number("last_idx"))
         elif name == "recv_append_entries_response" and packet.text("success") == "OK":
-            judge.heard_store(node, view, event.text("from_node_id"), packet.number("last_log_idx"))
+            judge.logs.heard_store(node, view, event.text("from_node_id"), packet.number("last_log_idx"))
 
     def _commit(self, node: str, committed: int) -> None:
         judge = self._judge
@@ -117,6 +127,6 @@ class Ccf:
         if committed != member.committed:
             if member.leads is not None:
                 # A leader counts its own log as it is.
-                judge.store(node, member.end, member.end)
-                judge.heard_store(node, member.term, node, member.end)
-            judge.commit(node, committed, self._voters.get(node, ()))
+                judge.logs.store(node, member.end, member.end)
+                judge.logs.heard_store(node, member.term, node, member.end)
+            judge.logs.commit(node, committed, self._voters.get(node, ()))

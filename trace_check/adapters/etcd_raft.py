@@ -6,7 +6,7 @@ from trace_check.adapters.judge import Judge
 from trace_check.adapters.records import Record
 
 NOT_CHECKED = (
-    "what is on disk (SameDisk, Store after the sync): a vote or an entry counts as durable once another node has heard",
+    "what is on disk (SameDisk, Store after the sync): votes and entries count as durable once they are heard of",
     "contents of entries: logs are compared by the terms of their entries",
     "epochs (EpochConsecutive): the first entry of a leader's own term stands for the epoch record",
     "that a leader appends nothing of its own before that record is committed: etcd-raft may",
@@ -15,6 +15,7 @@ NOT_CHECKED = (
     "pre-votes, leader transfer, reads, clients: the trace does not have them",
 )
 _NOBODY = "0"
+_ROLES = {"StateFollower", "StateCandidate", "StateLeader", "StatePreCandidate"}
 
 
 class EtcdRaft:
@@ -40,7 +41,10 @@ class EtcdRaft:
         name, node = event.text("name"), event.text("nid")
         state = event.record("state")
         term, vote, committed = state.number("term"), state.text("vote"), state.number("commit")
-        leading, size = event.text("role") == "StateLeader", event.number("log")
+        role, size = event.text("role"), event.number("log")
+        if role not in _ROLES:
+            raise event.bad("role", f"one of {', '.join(sorted(_ROLES))}")
+        leading = role == "StateLeader"
         if name == "InitState":
             self._starting.add(node)
             return
@@ -59,14 +63,14 @@ class EtcdRaft:
             judge.win(node, size)
         elif name == "ApplyConfChange":
             self._configured(node, size, committed)
+        judge.shows_vote(node, term, None if vote == _NOBODY else vote)
         if leading:
-            judge.append(node, size)
+            judge.logs.append(node, size)
         if event.has("msg"):
             self._message(name, node, size, event.record("msg"))
-        if vote != _NOBODY:
-            judge.grant(node, term, vote, judge.standing(node))
+        judge.logs.ends(node, size)
         if committed != judge.group.member(node).committed:
-            judge.commit(node, committed, event.lists_of_names("conf"))
+            judge.logs.commit(node, committed, event.lists_of_names("conf"))
 
     def _configured(self, node: str, size: int, committed: int) -> None:
         """A log that is there all at once: the one with which all nodes began, or a snapshot's."""
@@ -75,24 +79,31 @@ class EtcdRaft:
             if node in self._alone and not member.end:
                 self._judge.bootstrap(node, size)
             elif self._snapshots.get(node) == committed:
-                self._judge.store(node, committed, size)
+                self._judge.logs.store(node, committed, size)
 
     def _message(self, name: str, node: str, size: int, message: Record) -> None:
         judge, kind, term = self._judge, message.text("type"), message.number("term")
-        if name.startswith("Receive"):
+        sends = name.startswith("Send")
+        if message.text("from" if sends else "to") != node:
+            raise message.bad("from" if sends else "to", f"{node!r}, whose line this is")
+        if not sends:
             self._alone.discard(node)
-        if kind == "MsgVote" and name == "SendRequestVoteRequest":
-            judge.claim(node, message.number("index"), message.number("logTerm"))
-        elif kind == "MsgSnap" and name.startswith("Receive"):
-            self._snapshots[node] = message.number("entries")
+        index, last_term = message.number("index"), message.number("logTerm")
+        if kind == "MsgVote" and sends:
+            judge.claim(node, index, last_term)
+        elif kind in ("MsgApp", "MsgHeartbeat", "MsgSnap"):
+            entries = message.number("entries")
+            judge.logs.offers(message.text("from"), term, (index, last_term), index + entries)
+            if kind == "MsgSnap" and not sends:
+                self._snapshots[node] = entries
         elif kind == "MsgVoteResp" and not message.flag("reject"):
-            if name == "SendRequestVoteResponse":
+            if sends:
                 judge.grant(node, term, message.text("to"), judge.standing(node))
             else:
                 judge.heard_grant(node, term, message.text("from"))
         # A response without an index only says that the sender is in a later term.
-        elif kind == "MsgAppResp" and not message.flag("reject") and message.number("index"):
-            if name == "SendAppendEntriesResponse":
-                judge.store(node, message.number("index"), size)
+        elif kind == "MsgAppResp" and not message.flag("reject") and index:
+            if sends:
+                judge.logs.store(node, index, size)
             else:
-                judge.heard_store(node, term, message.text("from"), message.number("index"))
+                judge.logs.heard_store(node, term, message.text("from"), index)

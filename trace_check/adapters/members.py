@@ -134,6 +134,12 @@ class Group:
         """Whether the trace has shown this entry to have been made, or it was given."""
         return last <= (self.given or 0) if not last_term else self.tree.exists(last, last_term)
 
+    def own(self, member: Member, last: int) -> Position:
+        """A position in the log of a node. Guard TruePosition."""
+        if last > member.end:
+            raise Refused("TruePosition", f"part of {member.name}'s log, which ends at {member.end}", f"entry {last}")
+        return self.tree.at(last, member.end_term)
+
     def leads(self, member: Member, what: str) -> Leader:
         """The leadership under which a node acts. Guard LeaderAppends."""
         if member.leads is None:
