@@ -60,6 +60,7 @@ def replay(
     """Judge a trace file in another system's format. Raises BadInput when there is nothing to judge."""
     began = time.monotonic()
     path = find(Path(path))
+    total = path.stat().st_size if path.is_file() else 0
     judge = Judge(Graphs(Path(graphs)))
     adapter = form.adapter(judge)
     events, notes, missing = 0, list[str](), list[str]()
@@ -80,7 +81,7 @@ def replay(
             missing.append(f"{error} ({path}:{number}); judged up to there")
             break
         if progress is not None and not events % 1024:
-            progress(events, done, path.stat().st_size)
+            progress(events, done, total)
     if not events:
         raise BadInput(f"{path}: no event in this format; is it another one?")
     coverage = judge.group.coverage()
