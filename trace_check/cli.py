@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from trace_check import adapters
+from trace_check.adapters import FORMATS
 from trace_check.replay import DEFAULT_GRAPHS, replay
 from trace_check.report import as_json, as_text
 from trace_check.verdict import BadInput
@@ -56,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Exit status: 0 the run holds, 1 violation, 2 bad input or usage, 3 the trace is incomplete.",
     )
     command.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
+    command.add_argument(
+        "--format", choices=("hacoord", *FORMATS), default="hacoord", help="whose traces; of others, name the file"
+    )
     command.add_argument("--json", action="store_true", help="print the result as JSON")
     command.add_argument("--graphs", type=Path, default=DEFAULT_GRAPHS, help="directory of graphs and manifest")
     command.add_argument(
@@ -66,7 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.set_threshold(50_000, 20, 100)
     progress = ProgressLine()
     try:
-        result = replay(options.directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=progress)
+        if options.format in FORMATS:
+            form = FORMATS[options.format]
+            result = adapters.replay(options.directory, form, graphs=options.graphs, progress=progress)
+        else:
+            result = replay(options.directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=progress)
     except BadInput as error:
         progress.end()
         print(f"trace-check: {error}", file=sys.stderr)

@@ -70,7 +70,7 @@ class Elections:
         term = event["term"]
         node = cluster.enter(source, term)
         base, base_term = self._base(source, node, event["grants"])
-        configurations = [tree.configuration(base, base_term)]
+        configurations = [cluster.configuration(base, base_term)]
         self._count(source, node, event["grants"], configurations[0][1])
         other = tree.leaders.get(term)
         if other is None:

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-
-import networkx as nx
+from typing import TYPE_CHECKING
 
 from trace_check.verdict import BadInput
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 _STATE = re.compile(r'^(-?\d+) \[label="((?:[^"\\]|\\.)*)"(.*)\]?;?$')
 _EDGE = re.compile(r'^(-?\d+) -> (-?\d+) \[label="((?:[^"\\]|\\.)*)"')
@@ -47,6 +49,9 @@ class Graph:
     @cached_property
     def network(self) -> nx.MultiDiGraph:
         """The graph for networkx, one edge per action, keyed by its label."""
+        # Not at the top: a run that holds needs no path, and loading networkx takes longer than judging a short one.
+        import networkx as nx
+
         network = nx.MultiDiGraph()
         network.add_nodes_from(range(len(self.states)))
         network.add_edges_from(
@@ -56,6 +61,8 @@ class Graph:
 
     def path_to(self, state: int) -> tuple[str, ...]:
         """The actions of a shortest path from the initial state."""
+        import networkx as nx
+
         nodes = nx.shortest_path(self.network, self.initial, state)
         return tuple(min(self.network[a][b]) for a, b in pairwise(nodes))
 

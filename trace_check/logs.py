@@ -328,7 +328,7 @@ class Logs:
         cluster.frontend(node, "Ack")
 
 
-def _fork(tree: LogTree, last: int, last_term: int) -> str:
+def _fork(tree: LogTree[Leader], last: int, last_term: int) -> str:
     """Which term's entry is committed where this position's log has another."""
     for first, end, leader in tree.runs(0, 0, tree.committed, tree.committed_term):
         if first <= last <= end and leader.term != last_term:

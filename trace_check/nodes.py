@@ -50,7 +50,7 @@ class Digests:
     positions named last suffices, and what lies before it is compared with the leader's own Append, if one ended there.
     """
 
-    def __init__(self, tree: LogTree, size: int = 1 << 15) -> None:
+    def __init__(self, tree: LogTree[Leader], size: int = 1 << 15) -> None:
         self._tree = tree
         self._size = size
         self.known: dict[tuple[int, int], str] = {(0, 0): "0" * 16}
@@ -117,7 +117,8 @@ class Cluster:
         # Everybody who has ever had a vote.
         self.electorate = set(founding.voters)
         self.ballots, self.fencing, self.frontends = views
-        self.tree = LogTree(founding)
+        self.founding = founding
+        self.tree: LogTree[Leader] = LogTree()
         self.digests = Digests(self.tree)
         self.disks: dict[str, str] = {}
         self.nodes: dict[str, Node] = {}
@@ -179,11 +180,18 @@ class Cluster:
         """One step of the node's frontend."""
         node.frontend = self.frontends.step(node.frontend, action, node.name)
 
+    def configuration(self, last: int, last_term: int) -> tuple[int, Configuration]:
+        """The last configuration in the log that ends here, which must exist, and its index; 0 if the founding one."""
+        if not last_term:
+            return 0, self.founding
+        configurations = self.tree.leaders[last_term].configurations
+        return next((c for c in reversed(configurations) if c[0] <= last), configurations[0])
+
     def same_voters(self, voters: list[str], last: int, last_term: int) -> Configuration:
         """Guard SameConfiguration for the voters that a node with this log names. Returns the configuration."""
         if len(set(voters)) != len(voters):
             raise Refused("SameConfiguration", "each voter once", ", ".join(sorted(voters)))
-        index, configuration = self.tree.configuration(last, last_term)
+        index, configuration = self.configuration(last, last_term)
         if tuple(sorted(voters)) != configuration.voters:
             since = f"by the configuration at {index}" if index else "as named first"
             expected = f"the voters {', '.join(configuration.voters)}, {since}"

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-import networkx as nx
-
 from trace_check.configuration import Configuration, configuration, founding
 from trace_check.graphs import Graphs
 from trace_check.judge import Judge
@@ -100,6 +98,8 @@ def _explain(stuck: list[Blocked], cluster: Cluster, gaps: list[str]) -> tuple[V
     missing = list(gaps)
     if not stuck:
         return None, missing
+    import networkx as nx
+
     waits = nx.DiGraph()
     impossible: list[Violation] = []
     for blocked in stuck:

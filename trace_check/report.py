@@ -37,7 +37,8 @@ def _headline(result: Result) -> str:
         return f"VIOLATION of {violation.rule}{at}: expected {violation.expected}; found {violation.actual}"
     if result.missing:
         return f"INCOMPLETE: no violation in {counts.events:,} events, but missing: {result.missing[0]}"
-    return f"HOLDS: {counts.events:,} events of {counts.nodes} nodes are a behaviour of the specification"
+    far = ", as far as this format shows" if result.not_checked else ""
+    return f"HOLDS: {counts.events:,} events of {counts.nodes} nodes are a behaviour of the specification{far}"
 
 
 def _explanation(result: Result) -> Iterator[str]:
@@ -96,3 +97,4 @@ def _numbers(result: Result) -> Iterator[str]:
 
 def _notes(result: Result) -> Iterator[str]:
     yield from (f"Note: {note}" for note in result.notes)
+    yield from (f"Not checked: {item}" for item in result.not_checked)

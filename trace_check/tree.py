@@ -11,7 +11,7 @@ from bisect import bisect_right, insort
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from trace_check.configuration import Configuration
 
@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from trace_check.read import Source
 
 Position = tuple[int, int]
+
+
+class Run(Protocol):
+    """What the tree knows of a term's winner: the log it won with, and the entries it has made since."""
+
+    term: int
+    base: int
+    base_term: int
+    first: int
+    last: int
+    committed: int
+
+
+R = TypeVar("R", bound=Run)
 
 
 @dataclass(slots=True, eq=False)
@@ -59,28 +73,26 @@ class Leader:
         return index >= self.first and (index <= self.last or not self.over)
 
 
-class LogTree:
+class LogTree(Generic[R]):
     """All leaders' runs, and the one log that is committed so far."""
 
-    def __init__(self, founding: Configuration) -> None:
-        """`founding` is the configuration of the empty log."""
-        self.founding = founding
-        self.leaders: dict[int, Leader] = {}
+    def __init__(self) -> None:
+        self.leaders: dict[int, R] = {}
         self.terms: list[int] = []
         self.committed = 0
         self.committed_term = 0
 
-    def add(self, leader: Leader) -> None:
+    def add(self, leader: R) -> None:
         """A term has its winner. Its base must exist, in an earlier term."""
         self.leaders[leader.term] = leader
         insort(self.terms, leader.term)
 
-    def after(self, term: int) -> Iterator[Leader]:
+    def after(self, term: int) -> Iterator[R]:
         """The known leaders of later terms."""
         for later in islice(self.terms, bisect_right(self.terms, term), None):
             yield self.leaders[later]
 
-    def before(self, term: int) -> Iterator[Leader]:
+    def before(self, term: int) -> Iterator[R]:
         """The known leaders of earlier terms, the latest first."""
         for at in range(bisect_right(self.terms, term - 1) - 1, -1, -1):
             yield self.leaders[self.terms[at]]
@@ -91,13 +103,6 @@ class LogTree:
             return index == 0
         leader = self.leaders.get(term)
         return leader is not None and leader.first <= index <= leader.last
-
-    def configuration(self, index: int, term: int) -> tuple[int, Configuration]:
-        """The last configuration, and its index, in the log that ends here, which must exist; 0 if the founding one."""
-        if not term:
-            return 0, self.founding
-        configurations = self.leaders[term].configurations
-        return next((c for c in reversed(configurations) if c[0] <= index), configurations[0])
 
     def is_prefix(self, index: int, term: int, end: int, end_term: int) -> bool:
         """Whether the log ending at (index, term) is the beginning of the one ending at (end, end_term).
@@ -111,6 +116,12 @@ class LogTree:
                 return False
         return end_term == term and index <= end
 
+    def at(self, index: int, end_term: int) -> Position:
+        """The position at an index, no further than its end, of a log whose last entry is of `end_term`."""
+        while end_term and self.leaders[end_term].base >= index:
+            end_term = self.leaders[end_term].base_term
+        return index, end_term
+
     def common(self, end: int, term: int, other: int, other_term: int) -> int:
         """How long two logs are the same, given their ends. Both must exist."""
         while term != other_term:
@@ -120,9 +131,9 @@ class LogTree:
             end, term = leader.base, leader.base_term
         return min(end, other)
 
-    def runs(self, index: int, term: int, end: int, end_term: int) -> list[tuple[int, int, Leader]]:
+    def runs(self, index: int, term: int, end: int, end_term: int) -> list[tuple[int, int, R]]:
         """(first, last, leader) of each run after (index, term) on the log ending at (end, end_term), in log order."""
-        runs: list[tuple[int, int, Leader]] = []
+        runs: list[tuple[int, int, R]] = []
         while end > index:
             leader = self.leaders[end_term]
             runs.append((max(leader.first, index + 1), end, leader))

@@ -129,3 +129,5 @@ class Result:
     missing: tuple[str, ...]
     notes: tuple[str, ...]
     seconds: float
+    # What a trace in another system's format cannot show (docs/adapters.md).
+    not_checked: tuple[str, ...] = ()

@@ -14,9 +14,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from trace_check.graphs import Graph, Graphs
-from trace_check.tree import Leader
 from trace_check.verdict import BadInput, Coverage, Refused, RefusedStep
 
 ACTIONS = ("Claim", "CommitEpoch", "Activate", "Write", "Lose")
@@ -79,15 +79,14 @@ class Ballots:
     its voters for its voters are steps; a candidate wins in the instance of its own.
     """
 
-    def __init__(self, graphs: Graphs, founders: int) -> None:
-        """`founders` is how many voters there are at first. More than there are graphs for are judged by evidence."""
+    def __init__(self, graphs: Graphs) -> None:
+        """An electorate that is larger than the graphs there are is judged by evidence alone."""
         self.elections: dict[int, Election] = {}
         self.without: list[int] = []
         self._graphs = graphs
         # By size: the view, and how many instances it has had.
         self._views: dict[int, View | None] = {}
         self._counts: dict[int, int] = {}
-        self._prepare(founders)
 
     def election(self, term: int) -> Election:
         """The election of a term, opened when first needed."""
@@ -130,7 +129,8 @@ class Ballots:
         """Append(n), of a winner among these voters."""
         self._step(self.elections[term], voters, label)
 
-    def _prepare(self, size: int) -> View | None:
+    def prepare(self, size: int) -> View | None:
+        """The view for so many voters. Raises BadInput when its graph cannot be read."""
         if size not in self._views:
             graph = self._graphs.ballot(size)
             self._views[size] = View("Ballot", graph) if graph else None
@@ -140,7 +140,7 @@ class Ballots:
         return self._views[size]
 
     def _open(self, election: Election, voters: Voters) -> None:
-        view = self._prepare(len(voters))
+        view = self.prepare(len(voters))
         election.ballots[voters] = view.graph.initial if view else 0
         self._counts[len(voters)] += 1
         for node, candidate in election.votes.items():
@@ -181,6 +181,13 @@ class Frontends:
     def step(self, state: int, action: str, node: str) -> int:
         """One step of a node's frontend."""
         return self.view.step(state, action, f"node {node}")
+
+
+class Leadership(Protocol):
+    """A leader, as far as Fencing is concerned: its term, and where it stands."""
+
+    term: int
+    fencing: int
 
 
 class Fencing:
@@ -247,7 +254,7 @@ class Fencing:
                     if (one is None or one != other) and (_kind(lo), _kind(hi)) not in _ORDERED_BY_LOG:
                         raise self._broken(f"{a} and {b} do not commute, and no evidence orders them")
 
-    def step(self, leader: Leader, action: str) -> None:
+    def step(self, leader: Leadership, action: str) -> None:
         """One step of a leader, in every pair it is in. Raises Refused."""
         status, term = leader.fencing, leader.term
         moved = self._alone[status].get(action)
