@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -38,6 +38,7 @@ class Graph:
     states: tuple[str, ...]
     initial: int
     table: tuple[Mapping[str, int], ...]
+    sha256: str = ""
 
     @property
     def edges(self) -> int:
@@ -54,10 +55,13 @@ class Graph:
         )
         return network
 
+    @cached_property
+    def _paths(self) -> Mapping[int, list[int]]:
+        return dict(nx.single_source_shortest_path(self.network, self.initial))
+
     def path_to(self, state: int) -> tuple[str, ...]:
         """The actions of a shortest path from the initial state."""
-        nodes = nx.shortest_path(self.network, self.initial, state)
-        return tuple(min(self.network[a][b]) for a, b in pairwise(nodes))
+        return tuple(min(self.network[a][b]) for a, b in pairwise(self._paths[state]))
 
     def describe(self, state: int) -> str:
         """A state in the words of the specification."""
@@ -153,7 +157,7 @@ class Graphs:
                 f"{path}: {len(graph.states)} states and {graph.edges} edges, while the manifest says "
                 f"{entry.get('states')} and {entry.get('edges')}; make it anew with `make graphs`"
             )
-        return graph
+        return replace(graph, sha256=self._field(entry, name, "sha256"))
 
     def _field(self, entry: dict[str, object], name: str, field: str) -> str:
         value = entry.get(field)
