@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -219,3 +220,20 @@ def test_assert_holds_says_in_the_report_why_not() -> None:
     assert assert_holds(GOOD).counts.nodes == 3
     with pytest.raises(AssertionError, match=r"^VIOLATION of Frontend at .*:5 \(Activate"):
         assert_holds(BROKEN)
+
+
+def test_the_tables_and_queries_of_the_book_are_those_of_the_store(db: Path) -> None:
+    with Store(db, write=True) as store:
+        store.add(replay(BROKEN))
+    book = (TRACES.parent.parent / "docs" / "store.md").read_text()
+    described = {row[1]: row[0] for row in re.findall(r"^(\| `(\w+)` \|.*)$", book, re.MULTILINE)}
+    tables = [str(name) for (name,) in rows(db, "SELECT name FROM sqlite_master WHERE type = 'table'")]
+    assert sorted(described) == sorted(tables)
+    for name in tables:
+        for column in rows(db, f"PRAGMA table_info({name})"):
+            assert f"`{column[1]}`" in described[name], (name, column)
+    queries = re.findall(r'sqlite-utils runs\.db "([^"]+)"', book)
+    assert len(queries) == 2
+    for query in queries:
+        rows(db, query)
+    assert f"is the version of these tables, {SCHEMA}." in book
