@@ -237,3 +237,9 @@ def test_the_tables_and_queries_of_the_book_are_those_of_the_store(db: Path) -> 
     for query in queries:
         rows(db, query)
     assert f"is the version of these tables, {SCHEMA}." in book
+
+
+def test_what_cannot_be_judged_leaves_no_run(db: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no *.ndjson files" in complaint(capsys, "replay", tmp_path, "--db", db)
+    assert main(["runs", "--db", str(db)]) == main(["coverage", "--db", str(db)]) == 0
+    assert capsys.readouterr().out.splitlines() == ["no runs yet", "no graph has been walked yet"]

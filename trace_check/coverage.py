@@ -74,7 +74,7 @@ def as_text(goals: Iterable[Goal]) -> str:
             lines.append(f"    after {', '.join(item.path) or 'nothing: the initial state'}")
     if any(goal.graph.startswith("Ballot") and goal.untaken for goal in goals):
         lines.append("In Ballot, n1, n2, ... are the voters in the order of their names.")
-    return "\n".join(lines)
+    return "\n".join(lines) or "no graph has been walked yet"
 
 
 def as_json(goals: Iterable[Goal]) -> str:
