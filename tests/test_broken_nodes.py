@@ -23,7 +23,7 @@ from hacoord.raft.leadership import Leadership
 from hacoord.raft.log import Log, epoch_record
 from hacoord.raft.messages import AppendEntries, Entry, HardState, Persist, Ref, RequestVote
 from hacoord.sim import Cluster, Disk, Faults, Process, Simulation
-from trace_check import Verdict, replay
+from trace_check import Verdict, assert_holds, replay
 
 HARSH = Faults(
     drop=0.05, duplicate=0.05, delay=(0.001, 0.15), crash_every=2.0, partition_every=3.0, downtime=(0.05, 1.5)
@@ -282,5 +282,4 @@ def test_a_fault_is_refused(
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_without_a_fault_nothing_is_refused(seed: int, tmp_path: Path) -> None:
     assert not run(tmp_path, 3, seed)
-    result = replay(tmp_path)
-    assert result.verdict is Verdict.HOLDS, result.violation
+    assert_holds(tmp_path)

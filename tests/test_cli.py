@@ -12,6 +12,7 @@ import pytest
 
 from hacoord.cli import main
 from hacoord.node import MEANING, Exit
+from trace_check import assert_holds
 
 MEMBERS = ["--member", "n1=127.0.0.1:7001", "--member", "n2=127.0.0.1:7002"]
 
@@ -139,3 +140,45 @@ def test_every_exit_code_is_documented() -> None:
     documented = {int(code): name for code, name in re.findall(r"^\| (\d+) \| (\w+) \|", page, re.M)}
     assert documented == {code.value: code.name for code in Exit}
     assert set(MEANING) == set(Exit)
+
+
+def test_simulate_leaves_traces_that_hold_and_are_the_same_for_the_same_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    faults = ["--drop", "0.1", "--duplicate", "0.1", "--crash-every", "3", "--partition-every", "4"]
+    for directory in (a, b):
+        assert main(["simulate", str(directory), "--seed", "7", "--seconds", "15", *faults]) == 0
+        assert f"trace-check replay {directory}" in capsys.readouterr().out
+    assert {f.name: f.read_bytes() for f in a.iterdir()} == {f.name: f.read_bytes() for f in b.iterdir()}
+    counts = assert_holds(a).counts
+    assert counts.nodes == 3
+    assert counts.writes_acknowledged > 0
+    assert refused(capsys, "simulate", str(a)) == (2, f"hacoord: {a} holds traces already: name another directory")
+
+
+def test_simulate_ends_when_so_many_events_are_traced(tmp_path: Path) -> None:
+    assert main(["simulate", str(tmp_path), "--nodes", "5", "--events", "500"]) == 0
+    counts = assert_holds(tmp_path).counts
+    assert counts.nodes == 5
+    assert 500 <= counts.events - 2 * counts.writes_acknowledged - counts.writes_unknown < 600
+
+
+@pytest.mark.parametrize(
+    "option", [["--drop", "1.5"], ["--nodes", "0"], ["--events", "many"], ["--events", "5", "--seconds", "5"]]
+)
+def test_simulate_refuses_numbers_that_make_no_sense(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["simulate", str(tmp_path / "d"), *option])
+    assert caught.value.code == 2
+    assert "hacoord simulate: error: argument" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
+def test_simulate_says_when_the_traces_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, said = refused(capsys, "simulate", str(tmp_path / "file" / "d"))
+    assert code == Exit.TRACE
+    assert "cannot write the trace" in said

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hacoord.raft.core import Role, Timing
 from hacoord.raft.messages import Entry
 from hacoord.sim import Cluster, CrashPoint, Faults, Simulation
-from trace_check import replay
+from trace_check import assert_holds
 
 pick = st.integers(min_value=0, max_value=10_000)
 
@@ -109,8 +109,7 @@ class AnyNetwork(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "cluster"):
             self.cluster.close()
-            result = replay(Path(self.directory.name))
-            assert result.verdict.exit_code == 0, result
+            assert_holds(self.directory.name)
             self.directory.cleanup()
 
 
@@ -130,8 +129,7 @@ def test_a_harsh_minute_is_survived_and_its_trace_holds(tmp_path: Path, size: in
     simulation = Simulation(tmp_path, size, seed=seed, faults=HARSH, write_every=0.1)
     simulation.run(lambda: simulation.now > 60)
     simulation.cluster.close()
-    result = replay(tmp_path)
-    assert result.verdict.exit_code == 0, result
+    assert_holds(tmp_path)
 
 
 def test_the_same_seed_gives_the_same_traces(tmp_path: Path) -> None:
@@ -147,6 +145,4 @@ def test_in_quiet_times_a_leader_emerges_and_every_write_is_acknowledged(tmp_pat
     simulation = Simulation(tmp_path, 5, seed=3)
     simulation.run(lambda: simulation.now > 5)
     simulation.cluster.close()
-    result = replay(tmp_path)
-    assert result.verdict.exit_code == 0, result
-    assert result.counts.writes_acknowledged > 100
+    assert assert_holds(tmp_path).counts.writes_acknowledged > 100

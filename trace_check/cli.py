@@ -1,20 +1,24 @@
-"""`trace-check replay DIR`: the checker for people, scripts and CI."""
+"""The command line, for people, scripts and CI: `trace-check replay`, `runs`, `coverage`."""
 
 from __future__ import annotations
 
 import argparse
 import gc
 import io
+import json
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from trace_check import adapters
+from trace_check import adapters, coverage, report, runs
 from trace_check.adapters import FORMATS
+from trace_check.graphs import Graphs
 from trace_check.replay import DEFAULT_GRAPHS, replay
-from trace_check.report import as_json, as_text
-from trace_check.verdict import BadInput
+from trace_check.store import DEFAULT, Store
+from trace_check.verdict import BadInput, Edge, Result, Verdict
 
 EXIT_BAD_INPUT = 2
 
@@ -50,10 +54,92 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Traces may hold any string; showing it must not fail.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    options = _parser().parse_args(argv)
+    # The garbage collector finds nothing here: events are trees. Less often is faster.
+    gc.set_threshold(50_000, 20, 100)
+    command: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return command(options)
+    except BadInput as error:
+        print(f"trace-check: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("trace-check: interrupted; nothing was judged to the end", file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+def _show(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Whoever reads has seen enough; the verdict is still the exit status.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _judge(directory: Path, options: argparse.Namespace) -> Result:
+    progress = ProgressLine()
+    try:
+        if form := FORMATS.get(vars(options).get("format", "")):
+            return adapters.replay(directory, form, graphs=options.graphs, progress=progress)
+        return replay(directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=progress)
+    finally:
+        progress.end()
+
+
+def _replay(options: argparse.Namespace) -> int:
+    # A store that cannot be used is found before the work, not after it.
+    with Store(options.db, write=True) if options.db else nullcontext() as store:
+        result = _judge(options.directory, options)
+        _show(report.as_json(result) if options.json else report.as_text(result))
+        if store is not None:
+            number = store.add(result)
+            print(f"Kept as run {number} in {options.db}.", file=sys.stderr)
+    return result.verdict.exit_code
+
+
+def _runs(options: argparse.Namespace) -> int:
+    if len(options.run_numbers) not in (0, 2):
+        raise BadInput("give two runs to compare, or none to list them all")
+    with Store(options.db) as store:
+        if options.run_numbers:
+            _show(runs.compared(store, *options.run_numbers))
+        elif options.json:
+            _show(json.dumps(store.runs(), indent=2))
+        else:
+            _show(runs.listed(store.runs()))
+    return 0
+
+
+def _coverage(options: argparse.Namespace) -> int:
+    walked: dict[tuple[str, str], set[Edge]] = {}
+    if options.db or not options.directory:
+        with Store(options.db or DEFAULT) as store:
+            walked = store.walked()
+    for directory in options.directory:
+        result = _judge(directory, options)
+        if result.verdict is not Verdict.HOLDS:
+            print(f"trace-check: {directory}: {result.verdict.value}; counted up to there", file=sys.stderr)
+        for view in result.coverage:
+            walked.setdefault((view.graph, view.sha256), set()).update(view.walked)
+    goals, notes = coverage.goals(Graphs(options.graphs), walked)
+    for note in notes:
+        print(f"trace-check: {note}", file=sys.stderr)
+    _show(coverage.as_json(goals) if options.json else coverage.as_text(goals))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="trace-check", description="Judges HA traces on TLC's graphs.")
     commands = parser.add_subparsers(dest="command", required=True)
+
+    judging = argparse.ArgumentParser(add_help=False)
+    judging.add_argument("--json", action="store_true", help="print JSON")
+    judging.add_argument("--graphs", type=Path, default=DEFAULT_GRAPHS, help="directory of graphs and manifest")
+    judging.add_argument(
+        "--allow-gaps", action="store_true", help="where events are missing in a file, judge what comes before"
+    )
     command = commands.add_parser(
         "replay",
+        parents=[judging],
         help="judge the traces of one run",
         description="Exit status: 0 the run holds, 1 violation, 2 bad input or usage, 3 the trace is incomplete.",
     )
@@ -61,36 +147,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument(
         "--format", choices=("hacoord", *FORMATS), default="hacoord", help="whose traces; of others, name the file"
     )
-    command.add_argument("--json", action="store_true", help="print the result as JSON")
-    command.add_argument("--graphs", type=Path, default=DEFAULT_GRAPHS, help="directory of graphs and manifest")
-    command.add_argument(
-        "--allow-gaps", action="store_true", help="where events are missing in a file, judge what comes before"
+    command.add_argument("--db", type=Path, metavar="FILE", help="keep the result in this store (docs/store.md)")
+    command.set_defaults(run=_replay)
+
+    command = commands.add_parser(
+        "runs",
+        help="list the runs kept in a store, or compare two",
+        description="Without numbers, lists the runs of a store; with two, says how these differ.",
     )
-    options = parser.parse_args(argv)
-    # The garbage collector finds nothing here: events are trees. Less often is faster.
-    gc.set_threshold(50_000, 20, 100)
-    progress = ProgressLine()
-    try:
-        if options.format in FORMATS:
-            form = FORMATS[options.format]
-            result = adapters.replay(options.directory, form, graphs=options.graphs, progress=progress)
-        else:
-            result = replay(options.directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=progress)
-    except BadInput as error:
-        progress.end()
-        print(f"trace-check: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        progress.end()
-        print("trace-check: interrupted; nothing was judged to the end", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    progress.end()
-    try:
-        print(as_json(result) if options.json else as_text(result), flush=True)
-    except BrokenPipeError:
-        # Whoever reads has seen enough; the verdict is still the exit status.
-        sys.stderr.close()
-    return result.verdict.exit_code
+    command.add_argument("run_numbers", nargs="*", type=int, metavar="RUN", help="two runs to compare")
+    command.add_argument("--db", type=Path, default=DEFAULT, metavar="FILE", help=f"the store ({DEFAULT})")
+    command.add_argument("--json", action="store_true", help="print the list as JSON")
+    command.set_defaults(run=_runs)
+
+    command = commands.add_parser(
+        "coverage",
+        parents=[judging],
+        help="list the edges of the graphs that no trace has taken",
+        description="What no run in the store and no directory has shown, the nearest first (docs/store.md).",
+    )
+    command.add_argument("directory", nargs="*", type=Path, help="traces to judge and count, without keeping them")
+    command.add_argument(
+        "--db", type=Path, metavar="FILE", help=f"count the runs of this store ({DEFAULT}, when no directory is given)"
+    )
+    command.set_defaults(run=_coverage)
+    return parser
 
 
 if __name__ == "__main__":

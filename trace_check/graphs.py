@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -40,6 +40,7 @@ class Graph:
     states: tuple[str, ...]
     initial: int
     table: tuple[Mapping[str, int], ...]
+    sha256: str = ""
 
     @property
     def edges(self) -> int:
@@ -59,12 +60,15 @@ class Graph:
         )
         return network
 
-    def path_to(self, state: int) -> tuple[str, ...]:
-        """The actions of a shortest path from the initial state."""
+    @cached_property
+    def _paths(self) -> Mapping[int, list[int]]:
         import networkx as nx
 
-        nodes = nx.shortest_path(self.network, self.initial, state)
-        return tuple(min(self.network[a][b]) for a, b in pairwise(nodes))
+        return dict(nx.single_source_shortest_path(self.network, self.initial))
+
+    def path_to(self, state: int) -> tuple[str, ...]:
+        """The actions of a shortest path from the initial state."""
+        return tuple(min(self.network[a][b]) for a, b in pairwise(self._paths[state]))
 
     def describe(self, state: int) -> str:
         """A state in the words of the specification."""
@@ -160,7 +164,7 @@ class Graphs:
                 f"{path}: {len(graph.states)} states and {graph.edges} edges, while the manifest says "
                 f"{entry.get('states')} and {entry.get('edges')}; make it anew with `make graphs`"
             )
-        return graph
+        return replace(graph, sha256=self._field(entry, name, "sha256"))
 
     def _field(self, entry: dict[str, object], name: str, field: str) -> str:
         value = entry.get(field)

@@ -23,20 +23,23 @@ Progress = Callable[[int, int, int], None]
 def replay(
     directory: Path | str,
     *,
-    graphs: Path | str | None = None,
+    graphs: Graphs | Path | str | None = None,
     allow_gaps: bool = False,
     progress: Progress | None = None,
     pick: Callable[[int], int] | None = None,
 ) -> Result:
     """Judge the traces in a directory on the state graphs of the specification.
 
-    `progress(events, bytes_read, bytes_total)` is called now and then. Raises BadInput when there is nothing to judge.
+    `graphs` is their directory, or the Graphs themselves where many traces are judged on them. `progress(events,
+    bytes_read, bytes_total)` is called now and then. Raises BadInput when there is nothing to judge.
     """
     began = time.monotonic()
     directory = Path(directory)
     sources, notes = open_directory(directory, allow_gaps=allow_gaps)
     total = total_bytes(sources)
-    judge = Judge(sources, _founding(directory, sources), Graphs(Path(graphs) if graphs else DEFAULT_GRAPHS))
+    if not isinstance(graphs, Graphs):
+        graphs = Graphs(Path(graphs) if graphs else DEFAULT_GRAPHS)
+    judge = Judge(sources, _founding(directory, sources), graphs)
     merge = Merge(sources, judge, pick)
 
     def tell(events: int) -> None:
@@ -61,6 +64,7 @@ def replay(
     return Result(
         verdict,
         str(directory),
+        sources[0].cluster,
         judge.counts(merge.events),
         judge.coverage(),
         judge.failovers(),

@@ -71,9 +71,20 @@ class Violation:
     circle: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Edge:
+    """One edge of a view's graph: a state in the words of the specification, and an action that is legal there."""
+
+    state: str
+    action: str
+
+
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of a view's graph the trace has walked; `edges` 0 when there is no graph for it."""
+    """How much of a view's graph the trace has walked; `edges` 0 when there is no graph for it.
+
+    `walked` are the edges taken, each once; `sha256` is that of the graph's file, as the manifest has it.
+    """
 
     view: str
     graph: str
@@ -81,6 +92,8 @@ class Coverage:
     states: int
     edges: int
     taken: int
+    walked: frozenset[Edge] = frozenset()
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,7 @@ class Result:
 
     verdict: Verdict
     directory: str
+    cluster: str
     counts: Counts
     coverage: tuple[Coverage, ...]
     failovers: tuple[Failover, ...]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from trace_check.graphs import Graph, Graphs
-from trace_check.verdict import BadInput, Coverage, Refused, RefusedStep
+from trace_check.verdict import BadInput, Coverage, Edge, Refused, RefusedStep
 
 ACTIONS = ("Claim", "CommitEpoch", "Activate", "Write", "Lose")
 # Commitments are taken in log order, so these need not commute (docs/trace-format.md, "Steps").
@@ -56,7 +56,9 @@ class View:
     def coverage(self, instances: int) -> Coverage:
         """How much of the graph has been walked."""
         graph = self.graph
-        return Coverage(self.name, graph.name, instances, len(graph.states), graph.edges, len(self.taken))
+        walked = frozenset(Edge(graph.describe(state), action) for state, action in self.taken)
+        size = len(graph.states), graph.edges
+        return Coverage(self.name, graph.name, instances, *size, len(walked), walked, graph.sha256)
 
 
 Voters = tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The command line: `hacoord init`, `serve`, `status`, `append`, `read`.
+"""The command line: `hacoord init`, `serve`, `status`, `append`, `read`, `simulate`.
 
 Every error is one line on standard error and an exit status of `node.Exit`; a traceback is a bug. The secret is always
 read from a file: what stands on a command line, every user of the machine can see.
@@ -19,7 +19,9 @@ from hacoord.client import Client, NotWritten, RequestRefused, Unreachable
 from hacoord.config import Config, ConfigError, load, parse_address, read_secret
 from hacoord.journal import OutcomeUnknown
 from hacoord.node import MEANING, Exit, Node, NodeFailed
+from hacoord.sim import Faults, Simulation
 from hacoord.storage import StorageError, create
+from hacoord.trace import TraceFailed
 
 UNKNOWN = 3
 """Exit status of `append` when nobody can say whether the entry is written."""
@@ -142,6 +144,36 @@ def _read(args: argparse.Namespace) -> int:
     return Exit.STOPPED
 
 
+def _simulate(args: argparse.Namespace) -> int:
+    if any(args.directory.glob("*.ndjson")):
+        raise ConfigError(f"{args.directory} holds traces already: name another directory")
+    faults = Faults(args.drop, args.duplicate, crash_every=args.crash_every, partition_every=args.partition_every)
+    try:
+        simulation = Simulation(args.directory, args.nodes, seed=args.seed, faults=faults)
+        cluster = simulation.cluster
+        simulation.run(lambda: cluster.events >= args.events if args.events else simulation.now >= args.seconds)
+        cluster.close()
+    except TraceFailed as error:
+        raise NodeFailed(Exit.TRACE, str(error)) from error
+    print(
+        f"{simulation.now:.1f} s of {args.nodes} nodes, seed {args.seed}: {cluster.events} events of nodes in "
+        f"{args.directory}; to judge them: trace-check replay {args.directory}"
+    )
+    return Exit.STOPPED
+
+
+def _within(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
+    """A type for argparse: a number from `low` to `high`."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
+        return value
+
+    return number
+
+
 def _client(args: argparse.Namespace, addresses: Sequence[str], *, timeout: float) -> Client:
     for address in addresses:
         parse_address(address)
@@ -197,6 +229,25 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("address", metavar="HOST:PORT", help="the node to ask")
     read.add_argument("--first", type=int, default=1, metavar="INDEX", help="first log index (1)")
     read.add_argument("--last", type=int, metavar="INDEX", help="last log index (the end)")
+
+    simulate = _command(
+        commands, "simulate", _simulate, "run a cluster in virtual time, from a seed, and leave its traces"
+    )
+    simulate.epilog = "example: hacoord simulate run/sim --nodes 3 --seed 7 --seconds 60 --drop 0.1 --crash-every 4"
+    simulate.add_argument("directory", type=Path, metavar="DIR", help="where the traces go; made if it is missing")
+    simulate.add_argument("--nodes", type=_within(int, 1, 99), default=3, metavar="N", help="how many voters (3)")
+    simulate.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed gives the same traces (0)")
+    length = simulate.add_mutually_exclusive_group()
+    length.add_argument("--seconds", type=_within(float, 0, 1e9), default=60.0, help="virtual time to run (60)")
+    length.add_argument("--events", type=_within(int, 1, 10**9), metavar="N", help="or until nodes traced so many")
+    often = _within(float, 0.01, 1e9)
+    share = _within(float, 0, 1)
+    simulate.add_argument("--drop", type=share, default=0.0, metavar="P", help="share of messages that are lost (0)")
+    simulate.add_argument("--duplicate", type=share, default=0.0, metavar="P", help="share that arrive twice (0)")
+    simulate.add_argument("--crash-every", type=often, metavar="SECONDS", help="mean time between crashes (none)")
+    simulate.add_argument(
+        "--partition-every", type=often, metavar="SECONDS", help="mean time between cuts of the network (none)"
+    )
 
     for client in (status, append, read):
         client.add_argument("--secret-file", type=Path, required=True, metavar="FILE", help="the cluster's secret")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from hacoord.ha.frontend import Frontend
+from hacoord.ha.frontend import Frontend, FrontendType
 from hacoord.raft.core import Raft, Timing
 from hacoord.raft.leadership import Limits
 from hacoord.raft.messages import Entry, HardState, Message, Persist, Ref
@@ -58,6 +58,7 @@ class Process:
     frontend: Frontend
     outbox: Outbox
     trace: TraceWriter
+    change: FrontendType | None = None
     promised: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -98,16 +99,21 @@ class Cluster:
         directory: Path,
         size: int = 3,
         *,
+        observers: int = 0,
         seed: int = 0,
         timing: Timing | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """A cluster of `size` voters, all running; traces go to `directory`; `clock` is virtual time in seconds."""
-        self.names = tuple(f"n{i + 1}" for i in range(size))
+        self._voters = tuple(f"n{i + 1}" for i in range(size))
+        self._observers = tuple(f"o{i + 1}" for i in range(observers))
+        self.names = self._voters + self._observers
         self.now = clock
         self.in_flight: list[Message] = []
         self.running: dict[str, Process] = {}
+        self.slow: set[str] = set()
+        self.events = 0
         self._rng = random.Random(seed)
         self._cluster = f"sim-{seed}"
         self._directory = directory
@@ -137,8 +143,9 @@ class Cluster:
         outbox = Outbox(name, inc)
         raft = Raft(
             name,
-            self.names,
+            self._voters,
             outbox,
+            observers=self._observers,
             now=self.now(),
             hard_state=disk.hard_state,
             entries=disk.entries,
@@ -185,6 +192,14 @@ class Cluster:
         process.promised.extend((first + i, op) for i, op in enumerate(ops))
         self._turn(name)
 
+    def carry_out(self, name: str) -> None:
+        """The executions of a change of type are done, at a node in `slow`: at any other they take no time."""
+        process = self.running[name]
+        if process.change is not None:
+            to, process.change = process.change, None
+            process.frontend.transferred(to)
+            self._turn(name)
+
     def stop(self, name: str) -> None:
         """End a node in good order."""
         self.running[name].frontend.exit(0)
@@ -203,6 +218,9 @@ class Cluster:
         try:
             self._speak(name, process)
             while (to := process.frontend.wanted()) is not None:
+                if name in self.slow:
+                    process.change = to
+                    break
                 process.frontend.transferred(to)
                 self._speak(name, process)
             self._answer_clients(name, process)
@@ -220,6 +238,7 @@ class Cluster:
             if events:
                 self._may_die(name, CrashPoint.BEFORE_TRACE)
                 process.trace.write(events)
+                self.events += len(events)
             if messages:
                 self._may_die(name, CrashPoint.BEFORE_SEND)
                 self.in_flight.extend(messages)

@@ -90,6 +90,7 @@ def replay(
     return Result(
         verdict,
         str(path),
+        path.name,
         _counts(events, judge.group),
         coverage,
         (),
