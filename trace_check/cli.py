@@ -1,4 +1,4 @@
-"""`trace-check replay DIR`: the checker for people, scripts and CI."""
+"""`trace-check replay DIR`, `trace-check report DIR -o out.html`: the checker for people, scripts and CI."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from trace_check import page
 from trace_check.replay import DEFAULT_GRAPHS, replay
-from trace_check.report import as_json, as_text
-from trace_check.verdict import BadInput
+from trace_check.report import as_json, as_text, headline
+from trace_check.verdict import BadInput, Result
 
 EXIT_BAD_INPUT = 2
 
@@ -50,23 +51,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(prog="trace-check", description="Judges HA traces on TLC's graphs.")
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser(
-        "replay",
-        help="judge the traces of one run",
-        description="Exit status: 0 the run holds, 1 violation, 2 bad input or usage, 3 the trace is incomplete.",
-    )
-    command.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
-    command.add_argument("--json", action="store_true", help="print the result as JSON")
-    command.add_argument("--graphs", type=Path, default=DEFAULT_GRAPHS, help="directory of graphs and manifest")
-    command.add_argument(
+    judged = argparse.ArgumentParser(add_help=False)
+    judged.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
+    judged.add_argument("--graphs", type=Path, default=DEFAULT_GRAPHS, help="directory of graphs and manifest")
+    judged.add_argument(
         "--allow-gaps", action="store_true", help="where events are missing in a file, judge what comes before"
     )
+    status = "Exit status: 0 the run holds, 1 violation, 2 bad input or usage, 3 the trace is incomplete."
+    command = commands.add_parser("replay", parents=[judged], help="judge the traces of one run", description=status)
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    command = commands.add_parser(
+        "report", parents=[judged], help="judge them, and draw the run on one HTML page", description=status
+    )
+    command.add_argument("-o", "--output", type=Path, required=True, help="the page to write; needs no network")
     options = parser.parse_args(argv)
     # The garbage collector finds nothing here: events are trees. Less often is faster.
     gc.set_threshold(50_000, 20, 100)
     progress = ProgressLine()
     try:
-        result = replay(options.directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=progress)
+        if options.command == "report":
+            result = page.write(options.directory, options.output, options.graphs, options.allow_gaps, progress)
+        else:
+            result = replay(options.directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=progress)
     except BadInput as error:
         progress.end()
         print(f"trace-check: {error}", file=sys.stderr)
@@ -77,11 +83,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     progress.end()
     try:
-        print(as_json(result) if options.json else as_text(result), flush=True)
+        print(_said(options, result), flush=True)
     except BrokenPipeError:
         # Whoever reads has seen enough; the verdict is still the exit status.
         sys.stderr.close()
     return result.verdict.exit_code
+
+
+def _said(options: argparse.Namespace, result: Result) -> str:
+    if options.command == "report":
+        return f"{headline(result)}\nDrawn in {options.output}"
+    return as_json(result) if options.json else as_text(result)
 
 
 if __name__ == "__main__":

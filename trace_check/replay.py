@@ -19,6 +19,7 @@ from trace_check.verdict import BadInput, Refused, Result, Verdict, Violation
 
 DEFAULT_GRAPHS = Path(__file__).resolve().parent.parent / "spec" / "graphs"
 Progress = Callable[[int, int, int], None]
+Attach = Callable[[Judge, Merge], None]
 
 
 def replay(
@@ -28,10 +29,12 @@ def replay(
     allow_gaps: bool = False,
     progress: Progress | None = None,
     pick: Callable[[int], int] | None = None,
+    attach: Attach | None = None,
 ) -> Result:
     """Judge the traces in a directory on the state graphs of the specification.
 
-    `progress(events, bytes_read, bytes_total)` is called now and then. Raises BadInput when there is nothing to judge.
+    `progress(events, bytes_read, bytes_total)` is called now and then, `attach(judge, merge)` before the first event, for
+    whoever wants to look on. Raises BadInput when there is nothing to judge.
     """
     began = time.monotonic()
     directory = Path(directory)
@@ -39,6 +42,8 @@ def replay(
     total = total_bytes(sources)
     judge = Judge(sources, _voters(directory, sources), Graphs(Path(graphs) if graphs else DEFAULT_GRAPHS))
     merge = Merge(sources, judge, pick)
+    if attach is not None:
+        attach(judge, merge)
 
     def tell(events: int) -> None:
         if progress is not None:

@@ -12,7 +12,7 @@ them have it.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from trace_check.graphs import Graph, Graphs
@@ -22,6 +22,8 @@ from trace_check.verdict import BadInput, Coverage, Refused, RefusedStep
 ACTIONS = ("Claim", "CommitEpoch", "Activate", "Write", "Lose")
 # Commitments are taken in log order, so these need not commute (docs/trace-format.md, "Steps").
 _ORDERED_BY_LOG = {("CommitEpoch", "CommitEpoch"), ("Write", "CommitEpoch")}
+# Told of every step: the view, the instance ("term 3", "node n1"; in Fencing one of the two leaders'), the action.
+Watch = Callable[[str, str, str], None]
 
 
 def _kind(label: str) -> str:
@@ -36,6 +38,7 @@ class View:
         self.graph = graph
         self.table = graph.table
         self.taken: set[tuple[int, str]] = set()
+        self.watch: Watch | None = None
 
     def step(self, state: int, action: str, instance: str, names: Iterable[tuple[str, str]] = ()) -> int:
         """Where the action leads from a state. Raises Refused when there is no such edge."""
@@ -43,6 +46,8 @@ class View:
         if to is None:
             raise self.refused(state, action, instance, names)
         self.taken.add((state, action))
+        if self.watch is not None:
+            self.watch(self.name, instance, action)
         return to
 
     def refused(self, state: int, action: str, instance: str, names: Iterable[tuple[str, str]] = ()) -> Refused:
@@ -229,6 +234,8 @@ class Fencing:
             self.leaders += 1
         insort(self._terms[moved], term)
         leader.fencing = moved
+        if self.view.watch is not None:
+            self.view.watch(self.view.name, f"term {term}", action)
 
     def _refused(self, state: int, action: str, lo: int | None, hi: int | None) -> Refused:
         def name(term: int | None) -> str:
