@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any
 
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-    --disable-component-update --disable-sync --remote-debugging-pipe about:blank""".split()
+QUIET = ("quic", "background-networking", "component-update", "sync", "gpu")
+FLAGS = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in QUIET)]
 
 
 class Chromium:
@@ -30,6 +30,7 @@ class Chromium:
         # The browser reads its descriptor 3 and writes to 4.
         script = 'exec 3<&"$1" 4>&"$2"; shift 2; exec "$@"'
         flags = [*FLAGS, f"--user-data-dir={self._directory}", f"--window-size={width},{height}"]
+        flags += ["--remote-debugging-pipe", "about:blank"]
         self._process = subprocess.Popen(
             ["bash", "-c", script, "-", str(to_browser), str(from_browser), EXECUTABLE, *flags],
             pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -15,11 +15,10 @@ import re
 import tempfile
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from trace_check.judge import Judge
 from trace_check.merge import Merge
@@ -148,30 +147,26 @@ def compose(result: Result, timeline: Timeline, steps: Steps) -> str:
 
 def _verdict(result: Result, cluster: str) -> str:
     name = result.verdict.name
-    sentence = headline(result).partition(": ")[2] if result.violation is None else result.violation.rule
+    sentence = headline(result).removeprefix(name).lstrip(": ")
     about = f"<p class=about>Cluster <b>{escape(cluster)}</b>, traces in <code>{escape(result.directory)}</code></p>"
     head = f'<h1 class="{name}"><span>{name}</span> {escape(sentence)}</h1>'
     detail = _violation(result.violation) if result.violation else ""
-    return head + detail + (_list("Missing", result.missing) if result.missing else "") + about
+    return head + detail + _list("Missing", result.missing) + about
 
 
 def _violation(violation: Violation) -> str:
-    where, step = violation.where, violation.step
-    rows = [("Expected", violation.expected), ("Actual", violation.actual)]
-    if where is not None:
-        rows.append(("Where", f"{where.file}:{where.line}"))
-        rows.append(("Event", f"{where.event}, event {where.seq} of {where.node} {where.inc}"))
+    step = violation.step
+    rows = [("Circle", member) for member in violation.circle]
     if step is not None:
         rows.append(("View", f"{step.view}, instance {step.instance}: no edge {step.action} from here"))
         rows.append(("State", step.state))
         rows.append(("Legal there", ", ".join(step.legal) or "nothing"))
         rows.append(("How one gets there", ", ".join(step.path) or "it is the initial state"))
         rows += [("Where", f"{model} is {name}") for name, model in step.names]
-    rows += [("Circle", member) for member in violation.circle]
-    return f"<dl>{''.join(f'<dt>{what}</dt><dd>{escape(text)}</dd>' for what, text in rows)}</dl>"
+    return f"<dl>{''.join(f'<dt>{what}</dt><dd>{escape(text)}</dd>' for what, text in rows)}</dl>" if rows else ""
 
 
-def _list(title: str, items: tuple[str, ...] | list[str]) -> str:
+def _list(title: str, items: Sequence[str]) -> str:
     if not items:
         return ""
     shown = [f"<li>{escape(item)}</li>" for item in items[:SHOWN]]

@@ -33,8 +33,8 @@ def replay(
 ) -> Result:
     """Judge the traces in a directory on the state graphs of the specification.
 
-    `progress(events, bytes_read, bytes_total)` is called now and then, `attach(judge, merge)` before the first event, for
-    whoever wants to look on. Raises BadInput when there is nothing to judge.
+    `progress(events, bytes_read, bytes_total)` is called now and then; `attach(judge, merge)` before the first event,
+    for whoever wants to look on. Raises BadInput when there is nothing to judge.
     """
     began = time.monotonic()
     directory = Path(directory)
