@@ -67,9 +67,11 @@ class Timeline:
     def __init__(self, sources: Sequence[Source]) -> None:
         """`sources` as open_directory gives them, not read from yet."""
         self.tracks = [Track(number, source) for number, source in enumerate(sources)]
+        self._successors: dict[int, Track] = {}
         for before, after in pairwise(self.tracks):
             if before.source.node == after.source.node:
                 after.previous = before
+                self._successors[before.number] = after
         self.terms: dict[int, int] = {}
         # The files that references name, those that nobody has at the end.
         self.numbers = {(t.source.node, t.source.inc): t.number for t in self.tracks}
@@ -91,7 +93,7 @@ class Timeline:
         return (number for _, number in merge(*runs))
 
     def _read(self) -> None:
-        waiting, idle = deque(self.tracks), 0
+        waiting, idle = deque(track for track in self.tracks if track.previous is None), 0
         while waiting:
             track = waiting.popleft()
             before = len(track.kinds)
@@ -104,14 +106,12 @@ class Timeline:
             idle = 0 if track.finished or len(track.kinds) > before else idle + 1
             if track.finished:
                 track.source.close()
+                waiting.extend(filter(None, [self._successors.get(track.number)]))
             else:
                 waiting.append(track)
 
     def _advance(self, track: Track, force: bool) -> bool:
         """Take events up to the first that has to wait. Whether that was the end of the file."""
-        previous = track.previous
-        if previous is not None and not previous.finished and not force:
-            return False
         while (event := track.next()) is not None:
             heard = [self._place(reference) for reference in event.get("after", ())]
             silent = self._shown(track, event) if event["event"] == "Start" else []
