@@ -1,4 +1,4 @@
-"""The command line, for people, scripts and CI: `trace-check replay`, `runs`, `coverage`."""
+"""The command line, for people, scripts and CI: `trace-check replay`, `report`, `runs`, `coverage`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from trace_check import adapters, coverage, report, runs
+from trace_check import adapters, coverage, page, report, runs
 from trace_check.adapters import FORMATS
 from trace_check.graphs import Graphs
 from trace_check.replay import DEFAULT_GRAPHS, replay
@@ -96,6 +96,17 @@ def _replay(options: argparse.Namespace) -> int:
     return result.verdict.exit_code
 
 
+def _report(options: argparse.Namespace) -> int:
+    progress = ProgressLine()
+    try:
+        result = page.write(options.directory, options.output, options.graphs, options.allow_gaps, progress)
+    finally:
+        progress.end()
+    text = f"{report.headline(result)}\nDrawn in {options.output}"
+    _show(report.as_json(result) if options.json else text)
+    return result.verdict.exit_code
+
+
 def _runs(options: argparse.Namespace) -> int:
     if len(options.run_numbers) not in (0, 2):
         raise BadInput("give two runs to compare, or none to list them all")
@@ -149,6 +160,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--db", type=Path, metavar="FILE", help="keep the result in this store (docs/store.md)")
     command.set_defaults(run=_replay)
+
+    command = commands.add_parser(
+        "report",
+        parents=[judging],
+        help="judge the traces of one run, and draw it on one HTML page",
+        description="The page needs no network. Exit status as of replay.",
+    )
+    command.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
+    command.add_argument("-o", "--output", type=Path, required=True, help="the page to write")
+    command.set_defaults(run=_report)
 
     command = commands.add_parser(
         "runs",

@@ -26,7 +26,7 @@ class Judge:
     def __init__(self, sources: Sequence[Source], founding: Configuration, graphs: Graphs) -> None:
         """`founding` as the first Start shows it. Raises BadInput when a graph cannot be had."""
         views = Ballots(graphs), Fencing(graphs), Frontends(graphs)
-        views[0].prepare(len(founding.voters))
+        views[0].prepare(founding.voters)
         self.cluster = Cluster(list(sources), founding, views)
         self.starts = Starts(self.cluster)
         self._elections = Elections(self.cluster)

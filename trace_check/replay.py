@@ -18,6 +18,7 @@ from trace_check.verdict import BadInput, Refused, Result, Verdict, Violation
 
 DEFAULT_GRAPHS = Path(__file__).resolve().parent.parent / "spec" / "graphs"
 Progress = Callable[[int, int, int], None]
+Attach = Callable[[Judge, Merge], None]
 
 
 def replay(
@@ -27,11 +28,13 @@ def replay(
     allow_gaps: bool = False,
     progress: Progress | None = None,
     pick: Callable[[int], int] | None = None,
+    attach: Attach | None = None,
 ) -> Result:
     """Judge the traces in a directory on the state graphs of the specification.
 
     `graphs` is their directory, or the Graphs themselves where many traces are judged on them. `progress(events,
-    bytes_read, bytes_total)` is called now and then. Raises BadInput when there is nothing to judge.
+    bytes_read, bytes_total)` is called now and then; `attach(judge, merge)` before the first event, for whoever wants
+    to look on. Raises BadInput when there is nothing to judge.
     """
     began = time.monotonic()
     directory = Path(directory)
@@ -41,6 +44,8 @@ def replay(
         graphs = Graphs(Path(graphs) if graphs else DEFAULT_GRAPHS)
     judge = Judge(sources, _founding(directory, sources), graphs)
     merge = Merge(sources, judge, pick)
+    if attach is not None:
+        attach(judge, merge)
 
     def tell(events: int) -> None:
         if progress is not None:

@@ -27,14 +27,15 @@ def as_json(result: Result) -> str:
 
 def as_text(result: Result) -> str:
     """The verdict on the first line, what there is to explain, then the numbers."""
-    return "\n".join([_headline(result), *_explanation(result), *_numbers(result), *_notes(result)])
+    return "\n".join([headline(result), *_explanation(result), *_numbers(result), *_notes(result)])
 
 
 def _place(where: Where) -> str:
     return f"{where.file}:{where.line} ({where.event}, event {where.seq} of {where.node} {where.inc})"
 
 
-def _headline(result: Result) -> str:
+def headline(result: Result) -> str:
+    """The verdict in one line."""
     counts = result.counts
     if result.violation is not None:
         violation = result.violation

@@ -12,7 +12,7 @@ them have it.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,6 +22,8 @@ from trace_check.verdict import BadInput, Coverage, Edge, Refused, RefusedStep
 ACTIONS = ("Claim", "CommitEpoch", "Activate", "Write", "Lose")
 # Commitments are taken in log order, so these need not commute (docs/trace-format.md, "Steps").
 _ORDERED_BY_LOG = {("CommitEpoch", "CommitEpoch"), ("Write", "CommitEpoch")}
+# Told of every step: the view, the instance ("term 3", "node n1"; in Fencing one of the two leaders'), the action.
+Watch = Callable[[str, str, str], None]
 
 
 def _kind(label: str) -> str:
@@ -36,6 +38,7 @@ class View:
         self.graph = graph
         self.table = graph.table
         self.taken: set[tuple[int, str]] = set()
+        self.watch: Watch | None = None
 
     def step(self, state: int, action: str, instance: str, names: Iterable[tuple[str, str]] = ()) -> int:
         """Where the action leads from a state. Raises Refused when there is no such edge."""
@@ -43,6 +46,8 @@ class View:
         if to is None:
             raise self.refused(state, action, instance, names)
         self.taken.add((state, action))
+        if self.watch is not None:
+            self.watch(self.name, instance, action)
         return to
 
     def refused(self, state: int, action: str, instance: str, names: Iterable[tuple[str, str]] = ()) -> Refused:
@@ -85,6 +90,9 @@ class Ballots:
         """An electorate that is larger than the graphs there are is judged by evidence alone."""
         self.elections: dict[int, Election] = {}
         self.without: list[int] = []
+        # The first electorate there was, or will be, and the view for it.
+        self.first: Voters | None = None
+        self.view: View | None = None
         self._graphs = graphs
         # By size: the view, and how many instances it has had.
         self._views: dict[int, View | None] = {}
@@ -131,18 +139,21 @@ class Ballots:
         """Append(n), of a winner among these voters."""
         self._step(self.elections[term], voters, label)
 
-    def prepare(self, size: int) -> View | None:
-        """The view for so many voters. Raises BadInput when its graph cannot be read."""
+    def prepare(self, voters: Voters) -> View | None:
+        """The view for these voters. Raises BadInput when its graph cannot be read."""
+        size = len(voters)
         if size not in self._views:
             graph = self._graphs.ballot(size)
             self._views[size] = View("Ballot", graph) if graph else None
             self._counts[size] = 0
             if graph is None:
                 self.without.append(size)
+        if self.first is None:
+            self.first, self.view = voters, self._views[size]
         return self._views[size]
 
     def _open(self, election: Election, voters: Voters) -> None:
-        view = self.prepare(len(voters))
+        view = self.prepare(voters)
         election.ballots[voters] = view.graph.initial if view else 0
         self._counts[len(voters)] += 1
         for node, candidate in election.votes.items():
@@ -157,7 +168,10 @@ class Ballots:
         view = self._views[len(voters)]
         if view is not None:
             names = ((name, _as_model(voters, name)) for name in voters)
-            election.ballots[voters] = view.step(election.ballots[voters], action, f"term {election.term}", names)
+            instance = f"term {election.term}"
+            if voters != self.first:
+                instance += f", voters {' '.join(voters)}"
+            election.ballots[voters] = view.step(election.ballots[voters], action, instance, names)
 
     def coverage(self) -> list[Coverage]:
         """How much of the graph for each size of an electorate has been walked."""
@@ -281,6 +295,8 @@ class Fencing:
             self.leaders += 1
         insort(self._terms[moved], term)
         leader.fencing = moved
+        if self.view.watch is not None:
+            self.view.watch(self.view.name, f"term {term}", action)
 
     def _refused(self, state: int, action: str, lo: int | None, hi: int | None) -> Refused:
         def name(term: int | None) -> str:
