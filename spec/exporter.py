@@ -15,6 +15,8 @@ Grants, a Store the leader's Append, a Commit the Stores. The differences betwee
   of the leader whose Commit is the last step goes as far as it may, and who has crashed starts.
 - Crash is no event. The next Start shows what is left. A node that has lost term, votes and log has an empty data
   directory: the disk is another one, and incarnations are counted from 1 again.
+- A group that changes (membership.py) has its configurations in the logs. A right leader cites the Stores of voters, a
+  wrong one all it knows of.
 - Followers' Commits and clients are not in the protocol, and not in these traces. `leader_commit` never occurs.
 - Timestamps count the steps; the random part of an incarnation and the digests are hashes. Runs repeat exactly.
 
@@ -38,11 +40,15 @@ Ref = list[Any]
 
 @dataclass
 class Behaviour:
-    """What TLC found: states[k] and steps[k] lead to states[k + 1]; `violates` nothing if it is right."""
+    """What TLC found: states[k] and steps[k] lead to states[k + 1]; `violates` nothing if it is right.
+
+    `length` is the number of states that TLC shows.
+    """
 
     violates: str
     states: list[State]
     steps: list[tuple[str, list[str]]]
+    length: int
 
 
 @dataclass
@@ -69,6 +75,7 @@ class Exporter:
         self._cluster = cluster
         self._nodes = {name: Node(name) for name in sorted(names)}
         self._clock = 0
+        self._wrong = False
         # Per term: the Campaigns by candidate, the Grants by voter, the leader's Appends with the index they reach,
         # and by node the Store that the leader counts.
         self._campaigns: dict[tuple[int, str], Ref] = {}
@@ -78,6 +85,7 @@ class Exporter:
 
     def export(self, behaviour: Behaviour) -> None:
         """All of it."""
+        self._wrong = bool(behaviour.violates)
         for name in self._nodes:
             if behaviour.states[0]["type"][name] != "DOWN":
                 self._start(name, behaviour.states[0])
@@ -113,9 +121,19 @@ class Exporter:
         node.lines = self.files[f"{name}.{node.inc}.ndjson"] = []
         node.crashed, node.stored, node.committed, node.acknowledged = False, (), 0, set()
         vote = before["vote"][term - 1][name] if term else "None"
-        disk, voters = f"disk-{name}-{node.disks}", list(self._nodes)
-        durable: State = {"vote": None if vote == "None" else vote, **end(log), "digest": digest(log)}
-        self._tell(node, "Start", term, durable | {"disk": disk, "voters": voters})
+        own: State = {"vote": None if vote == "None" else vote, **end(log), "digest": digest(log)}
+        own |= {"disk": f"disk-{name}-{node.disks}", "voters": self._voters(name, before, log)}
+        if "founders" in before and own["voters"] and not any("members" in entry for entry in log):
+            own["members"] = before["founders"]
+        self._tell(node, "Start", term, own)
+
+    def _voters(self, name: str, now: State, log: list[Entry]) -> list[str]:
+        """By the last configuration in a log of this node's, or the one that the group was set up with."""
+        if "founders" not in now:
+            return list(self._nodes)
+        groups = [entry["members"] for entry in log if "members" in entry]
+        group = groups[-1] if groups else now["founders"]
+        return [n for n, part, _ in group if part == "voter"] if groups or name not in now["blank"] else []
 
     def _transfer(self, name: str, to: str, before: State, after: State) -> None:
         self._tell(self._nodes[name], "Transfer", after["term"][name], {"to": to})
@@ -127,7 +145,10 @@ class Exporter:
     def _crash(self, name: str, before: State, after: State) -> None:
         node = self._nodes[name]
         node.crashed = True
-        if after["term"][name] < before["term"][name] and not after["log"][name] and before["log"][name]:
+        forgot = after["term"][name] < before["term"][name]
+        emptied = before["log"][name] and not after["log"][name]
+        blank = name in after.get("blank", ()) and name not in before.get("blank", ())
+        if blank or (forgot and emptied):
             node.disks += 1
             node.incarnations = 0
 
@@ -135,7 +156,7 @@ class Exporter:
 
     def _campaign(self, name: str, before: State, after: State) -> None:
         node, term = self._nodes[name], after["term"][name]
-        own = end(before["log"][name]) | {"voters": list(self._nodes)}
+        own = end(before["log"][name]) | {"voters": self._voters(name, before, before["log"][name])}
         node.campaign = self._tell(node, "Campaign", term, own)
         self._campaigns[term, name] = node.campaign
 
@@ -149,7 +170,8 @@ class Exporter:
     def _win(self, name: str, before: State, after: State) -> None:
         node, term = self._nodes[name], after["term"][name]
         votes = before["vote"][term - 1]
-        grants = [node.campaign if n == name else self._grants[term, n] for n in self._nodes if votes[n] == name]
+        counted = self._counted(name, before, before["log"][name])
+        grants = [node.campaign if n == name else self._grants[term, n] for n in counted if votes[n] == name]
         self._tell(node, "Win", term, {"grants": grants}, grants)
         self._appends[term] = []
         self._append(name, before, after)
@@ -163,16 +185,20 @@ class Exporter:
         node, term = self._nodes[name], after["term"][name]
         log = after["leaderLog"][term - 1]
         own: State = {"first": len(log), "last": len(log), "digest": digest(log)}
+        stores: list[Ref] = []
         if log[-1]["epoch"]:
             own["epoch"] = log[-1]["epoch"]
-        self._appends[term].append((len(log), self._tell(node, "Append", term, own)))
+        if "members" in log[-1]:
+            stores = [self._stores[term, n] for n in self._nodes if (term, n) in self._stores]
+            own |= {"members": log[-1]["members"], "stores": stores}
+        self._appends[term].append((len(log), self._tell(node, "Append", term, own, stores)))
 
     def _store(self, name: str, before: State, after: State) -> None:
         node, log = self._nodes[name], after["log"][name]
         more = [t for t, a in enumerate(after["acked"], 1) if a[name] > before["acked"][t - 1][name]]
         # Where it has confirmed as much before, it is in the term whose leader it hears.
         term = more[0] if more else after["term"][name]
-        if node.stored == (term, len(log)):
+        if node.stored == (term, len(log)) or not log:
             return
         node.stored = term, len(log)
         heard = [next(ref for last, ref in self._appends[term] if last >= len(log))]
@@ -185,6 +211,10 @@ class Exporter:
         last, furthest = after["commit"][term - 1], after["reach"][term - 1]
         if last == furthest or after["leaderLog"][term - 1][last - 1]["term"] == term:
             self._commit_up_to(name, after, after["commit"])
+
+    def _counted(self, name: str, now: State, log: list[Entry]) -> list[str]:
+        """Whose votes and Stores a node with this log counts."""
+        return list(self._nodes) if self._wrong else self._voters(name, now, log)
 
     def _commit_up_to(self, name: str, now: State, pointers: list[int]) -> None:
         node, term = self._nodes[name], now["term"][name]
@@ -199,7 +229,8 @@ class Exporter:
             else:
                 runs.append([index, index, entry_term])
         records = [[i, log[i - 1]["epoch"]] for i in range(node.committed + 1, last + 1) if log[i - 1]["epoch"]]
-        stores = [self._stores[term, n] for n in self._nodes if (term, n) in self._stores]
+        counted = self._counted(name, now, log)
+        stores = [self._stores[term, n] for n in counted if (term, n) in self._stores]
         own: State = {"runs": runs, "digest": digest(log[:last]), "stores": stores}
         if records:
             own["epochs"] = records

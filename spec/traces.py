@@ -1,11 +1,12 @@
-"""Exports behaviours of HACoordination.tla as traces, for the checker to judge.
+"""Exports behaviours of HACoordination.tla and Membership.tla as traces, for the checker to judge.
 
     python spec/traces.py            writes traces/ anew: all behaviours (needs TLC 1.8.0)
-    python spec/traces.py HAHalf     one of the wrong protocols, or 01 and so on for one of the right behaviours
+    python spec/traces.py NAME       one of the wrong protocols, or 01 and so on for one of the right behaviours
 
-Right behaviours are simulated by TLC (traces/Simulated.tla) and end up in traces/good/NN; the checker has to accept
-them. The counterexample of each wrong protocol broken/HA* ends up in traces/broken/NAME; the checker has to refuse it,
-by the rule that REFUSED_BY names. traces/manifest.json lists all of them, and tests/test_spec_traces.py needs no TLC.
+Right behaviours are simulated by TLC (traces/Simulated.tla, traces/SimulatedGroup.tla) and end up in traces/good/NN;
+the checker has to accept them. The counterexample of each wrong protocol, a variant of HACoordination or Membership,
+ends up in traces/broken/NAME; the checker has to refuse it, by the rule that REFUSED_BY names. traces/manifest.json
+lists all of them, and tests/test_spec_traces.py needs no TLC.
 """
 
 from __future__ import annotations
@@ -23,63 +24,88 @@ from typing import Any
 
 import tlc
 from exporter import Behaviour, Exporter, State
+from membership import as_protocol
 
 TRACES = tlc.SPEC / "traces"
 MANIFEST = TRACES / "manifest.json"
 
 # What the checker has to say of each wrong protocol: a guard of docs/trace-format.md, or a view.
 REFUSED_BY = {
-    "AnyLog": "UpToDate",
-    "TwoLogs": "UpToDate",
-    "Rewritten": "UpToDate",
-    "StaleStore": "TermMonotonic",
-    "StaleCommit": "TermMonotonic",
-    "CountedOld": "CommitOwnTerm",
-    "ForgottenVote": "NothingForgotten",
-    "SecondVote": "NothingForgotten",
-    "ForgottenTerm": "TermMonotonic",
-    "OldTermAgain": "TermMonotonic",
-    "Unsynced": "NothingForgotten",
-    "LostEntry": "NothingForgotten",
-    "LostCommit": "NothingForgotten",
-    "TwoVotes": "VoteOnce",
-    "TwoLeaders": "VoteOnce",
-    "Half": "ElectionQuorum",
-    "Shortened": "NothingForgotten",
-    "EarlyActivation": "Frontend",
-    "Unfenced": "Frontend",
-    "OldClaim": "Frontend",
-    "EagerWriter": "LeaderAppends",
-    "EagerWrite": "LeaderAppends",
-    "StepDown": "Frontend",
-    "SteppedDown": "Frontend",
-    "WriterRunsOn": "LeaderAppends",
-    "Undying": "Frontend",
-    "LocalEpoch": "EpochConsecutive",
-    "EpochAgain": "EpochConsecutive",
-    "OwnDisk": "AckCommitted",
-    "EarlyAck": "AckCommitted",
-    "QuorumOfOne": "CommitQuorum",
-    "ClearedDisk": "SameDisk",
-    "NoRecord": "EpochConsecutive",
+    "HACoordinationAnyLog": "UpToDate",
+    "HACoordinationTwoLogs": "UpToDate",
+    "HACoordinationRewritten": "UpToDate",
+    "HACoordinationStaleStore": "TermMonotonic",
+    "HACoordinationStaleCommit": "TermMonotonic",
+    "HACoordinationCountedOld": "CommitOwnTerm",
+    "HACoordinationForgottenVote": "NothingForgotten",
+    "HACoordinationSecondVote": "NothingForgotten",
+    "HACoordinationForgottenTerm": "TermMonotonic",
+    "HACoordinationOldTermAgain": "TermMonotonic",
+    "HACoordinationUnsynced": "NothingForgotten",
+    "HACoordinationLostEntry": "NothingForgotten",
+    "HACoordinationLostCommit": "NothingForgotten",
+    "HACoordinationTwoVotes": "VoteOnce",
+    "HACoordinationTwoLeaders": "VoteOnce",
+    "HACoordinationHalf": "ElectionQuorum",
+    "HACoordinationShortened": "NothingForgotten",
+    "HACoordinationEarlyActivation": "Frontend",
+    "HACoordinationUnfenced": "Frontend",
+    "HACoordinationOldClaim": "Frontend",
+    "HACoordinationEagerWriter": "LeaderAppends",
+    "HACoordinationEagerWrite": "LeaderAppends",
+    "HACoordinationStepDown": "Frontend",
+    "HACoordinationSteppedDown": "Frontend",
+    "HACoordinationWriterRunsOn": "LeaderAppends",
+    "HACoordinationUndying": "Frontend",
+    "HACoordinationLocalEpoch": "EpochConsecutive",
+    "HACoordinationEpochAgain": "EpochConsecutive",
+    "HACoordinationOwnDisk": "AckCommitted",
+    "HACoordinationEarlyAck": "AckCommitted",
+    "HACoordinationQuorumOfOne": "CommitQuorum",
+    "HACoordinationClearedDisk": "SameDisk",
+    "HACoordinationNoRecord": "EpochConsecutive",
+    "MembershipClearedDisk": "SameDisk",
+    "MembershipDemotion": "GroupGoesOn",
+    "MembershipEarlyChange": "LeaderAppends",
+    "MembershipEarlyPromotion": "GroupGoesOn",
+    "MembershipLeaderRemoved": "GroupGoesOn",
+    "MembershipLearnerCounted": "SameConfiguration",
+    "MembershipLearnerStands": "SameConfiguration",
+    "MembershipLearnerVotes": "SameConfiguration",
+    "MembershipLearnersWord": "SameConfiguration",
+    "MembershipOverride": "GroupGoesOn",
+    "MembershipOverrideSplit": "GroupGoesOn",
+    "MembershipPending": "OneChangeAtATime",
+    "MembershipQuorumLost": "GroupGoesOn",
+    "MembershipQuorumsApart": "OneChangeAtATime",
+    "MembershipSentToRemoved": "GroupGoesOn",
+    "MembershipSharedAddress": "GroupGoesOn",
+    "MembershipTwoAtOnce": "OneChangeAtATime",
+    "MembershipTwoDiffer": "OneChangeAtATime",
+    "MembershipTwoPending": "OneChangeAtATime",
+    "MembershipVoteAtOnce": "GroupGoesOn",
 }
 
 # The right behaviours: (nodes, terms, length), the n-th with seed n.
 GOOD = [(3, 3, 30 + at) for at in range(0, 30, 2)] + [(5, 3, 40 + at) for at in range(0, 20, 4)] + [(1, 2, 30)]
 GOOD += [(2, 3, 36), (3, 5, 60), (3, 5, 58), (4, 3, 50)]
 
-# Every model is wrapped, so that states show besides the variables how far each leader may commit and what each
-# LEADER may acknowledge, by the protocol's own guards, overridden or not.
-SEEN = """---- MODULE Exported ----
-EXTENDS {module}
+# The right behaviours of groups that change: (voters at first, nodes, length), the n-th with seed n.
+GROUPS = [(1, 2, 24), (1, 3, 30), (2, 3, 30), (3, 3, 28), (3, 4, 34), (3, 4, 38), (4, 4, 30), (2, 4, 40)]
+
+# Every model is wrapped, so that states show what is needed; of HACoordination also how far each leader may commit and
+# what each LEADER may acknowledge, by the protocol's own guards, overridden or not.
+SEEN_PROTOCOL = """
 Furthest(t) == CHOOSE i \\in 0..Len(leaderLog[t]) :
                  /\\ i = 0 \\/ MayCommit(t, i)
                  /\\ \\A k \\in (i + 1)..Len(leaderLog[t]) : ~MayCommit(t, k)
-Owed(n) == IF term[n] = 0 \\/ ~MayWrite(n) THEN {{}}
-           ELSE {{i \\in 1..Len(leaderLog[term[n]]) : MayAck(term[n], i)}}
+Owed(n) == IF term[n] = 0 \\/ ~MayWrite(n) THEN {}
+           ELSE {i \\in 1..Len(leaderLog[term[n]]) : MayAck(term[n], i)}
 Seen == [term |-> term, log |-> log, type |-> type, role |-> role, leaderLog |-> leaderLog, acked |-> acked,
          commit |-> commit, vote |-> vote, reach |-> [t \\in Term |-> Furthest(t)], acks |-> [n \\in Node |-> Owed(n)]]
-====
+"""
+SEEN_GROUP = """
+Seen == [term |-> term, log |-> log, leaderLog |-> leaderLog, acked |-> acked, commit |-> commit, vote |-> vote]
 """
 
 
@@ -87,10 +113,12 @@ Seen == [term |-> term, log |-> log, type |-> type, role |-> role, leaderLog |->
 
 
 def run(module: Path, config: str, *options: str) -> Behaviour:
-    """What TLC finds when it runs a model, as the wrapped module shows it."""
+    """What TLC finds when it runs a model, as the wrapped module shows it, in the words of HACoordination."""
+    group = module.stem.startswith(("Membership", "SimulatedGroup"))
     with tempfile.TemporaryDirectory(prefix="tlc-traces-") as directory:
         here = Path(directory)
-        (here / "Exported.tla").write_text(SEEN.format(module=module.stem))
+        seen = SEEN_GROUP if group else SEEN_PROTOCOL
+        (here / "Exported.tla").write_text(f"---- MODULE Exported ----\nEXTENDS {module.stem}\n{seen}====\n")
         (here / "Exported.cfg").write_text(config + "\nALIAS Seen\n")
         dump = here / "behaviour.json"
         command = [tlc.find_java(), "-XX:+UseParallelGC", "-XX:-UsePerfData", f"-Djava.io.tmpdir={directory}"]
@@ -105,20 +133,31 @@ def run(module: Path, config: str, *options: str) -> Behaviour:
             raise tlc.Unusable(f"{module.stem}: no behaviour (needs TLC 1.8.0): {reason}")
         found: dict[str, Any] = json.loads(dump.read_text())["counterexample"]
     steps = [(action["name"], [action["context"][p] for p in action["parameters"]]) for _, action, _ in found["action"]]
-    return Behaviour(result.violated, [state for _, state in found["state"]], steps)
+    states = [state for _, state in found["state"]]
+    behaviour = Behaviour(result.violated, states, steps, len(states))
+    return as_protocol(behaviour) if group else behaviour
 
 
-def simulate(nodes: int, terms: int, length: int, seed: int) -> Behaviour:
-    """One right behaviour of that length, which counts Acks, though they change nothing and TLC does not show them."""
-    config = (TRACES / "Simulated.cfg").read_text()
-    config += f"\nCONSTANTS\n  Node = {{{', '.join(f'n{n + 1}' for n in range(nodes))}}}\n"
-    config += f"  Term = {{{', '.join(str(t + 1) for t in range(terms))}}}\n  Length = {length}\n"
-    return run(TRACES / "Simulated.tla", config, "-simulate", "-seed", str(seed), "-depth", str(length + 1))
+def simulate(nodes: int, terms: int, length: int, seed: int, voters: int = 0) -> Behaviour:
+    """One right behaviour of that length, which counts Acks, though they change nothing and TLC does not show them.
+
+    With `voters`, of a group that changes, and in which so many have a vote at first.
+    """
+    module = TRACES / ("SimulatedGroup.tla" if voters else "Simulated.tla")
+    names = [f"n{n + 1}" for n in range(nodes)]
+    config = module.with_suffix(".cfg").read_text()
+    config += f"\nCONSTANTS\n  Node = {{{', '.join(names)}}}\n  Length = {length}\n"
+    config += f"  Term = {{{', '.join(str(t + 1) for t in range(terms))}}}\n"
+    if voters:
+        config += f"  Voter = {{{', '.join(names[:voters])}}}\n  Address = {{{', '.join(names)}, elsewhere}}\n"
+    found = run(module, config, "-simulate", "-seed", str(seed), "-depth", str(length + 1))
+    found.violates = ""  # what TLC takes for a violation is that the behaviour is as long as it should be
+    return found
 
 
 def wrong_protocols() -> Iterator[tlc.Model]:
     for model in tlc.load_models(tlc.TABLE):
-        if model.violates and Path(model.module).name.startswith("HA"):
+        if model.violates and Path(model.module).name.startswith(("HACoordination", "Membership")):
             yield model
 
 
@@ -136,7 +175,9 @@ def write(directory: Path, behaviour: Behaviour) -> None:
 
 def export(names: list[str], out: Path) -> int:
     wrong = {model.name: model for model in wrong_protocols()}
-    good = {f"{seed:02}": (*sizes, seed) for seed, sizes in enumerate(GOOD, 1)}
+    good: dict[str, tuple[int, ...]] = {f"{seed:02}": (*sizes, seed) for seed, sizes in enumerate(GOOD, 1)}
+    for seed, (voters, nodes, length) in enumerate(GROUPS, 1):
+        good[f"group{seed}"] = (nodes, 4, length, seed, voters)
     if unknown := set(names) - set(good) - set(wrong):
         raise tlc.Unusable(f"no such behaviour: {', '.join(sorted(unknown))}")
     out.mkdir(parents=True, exist_ok=True)
@@ -146,7 +187,7 @@ def export(names: list[str], out: Path) -> int:
         if name in wrong:
             index["broken"][name] = export_wrong(wrong[name], out / "broken" / name)
         else:
-            index["good"][name] = export_good(*good[name], out / "good" / name)
+            index["good"][name] = export_good(out / "good" / name, *good[name])
         for kind, wanted in (("good", good), ("broken", wrong)):
             index[kind] = {name: index[kind][name] for name in wanted if name in index[kind]}
             for old in (out / kind).glob("*"):
@@ -158,20 +199,19 @@ def export(names: list[str], out: Path) -> int:
 
 
 def export_wrong(model: tlc.Model, directory: Path) -> State:
-    refused_by = REFUSED_BY.get(model.name.removeprefix("HACoordination"))
+    refused_by = REFUSED_BY.get(model.name)
     if refused_by is None:
         raise tlc.Unusable(f"{model.name}: say in REFUSED_BY (spec/traces.py) by which rule it has to be refused")
     behaviour = run(tlc.SPEC / model.module, (tlc.SPEC / model.config).read_text())
-    length = len(behaviour.states)
-    if (behaviour.violates, length) != (model.violates, model.length):
-        raise tlc.Unusable(f"{model.name}: {behaviour.violates}, {length} states; expected {model.expected}")
+    if (behaviour.violates, behaviour.length) != (model.violates, model.length):
+        raise tlc.Unusable(f"{model.name}: {behaviour.violates}, {behaviour.length} states; expected {model.expected}")
     write(directory, behaviour)
-    return {"violates": model.violates, "length": length, "refused_by": refused_by}
+    return {"violates": model.violates, "length": model.length, "refused_by": refused_by}
 
 
-def export_good(nodes: int, terms: int, length: int, seed: int, directory: Path) -> State:
-    write(directory, simulate(nodes, terms, length, seed))
-    return {"nodes": nodes, "terms": terms, "length": length, "seed": seed}
+def export_good(directory: Path, nodes: int, terms: int, length: int, seed: int, voters: int = 0) -> State:
+    write(directory, simulate(nodes, terms, length, seed, voters))
+    return {"nodes": nodes, "terms": terms, "length": length, "seed": seed} | ({"voters": voters} if voters else {})
 
 
 def main() -> int:
