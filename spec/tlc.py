@@ -33,6 +33,9 @@ from typing import Any
 SPEC = Path(__file__).resolve().parent
 TABLE = SPEC / "models" / "models.json"
 GRAPHS = SPEC / "graphs"
+KEPT = SPEC.parent / "run" / "counterexamples"
+# The modules whose behaviours can be written down as traces, and their variants.
+FAMILIES = ("HACoordination", "Membership")
 SIZES = ["quick", "full", "deep"]
 
 CACHED_JAR = "~/.cache/tla2tools/tla2tools.jar"
@@ -236,7 +239,7 @@ def read_state(text: str) -> State:
 # Commands
 
 
-def check(names: list[str], size: str, workers: str, raw: bool, table: Path) -> int:
+def check(names: list[str], size: str, workers: str, raw: bool, table: Path, keep: Path) -> int:
     chosen = choose(load_models(table), names, lambda m: SIZES.index(m.size) <= SIZES.index(size))
     rows, failures = {m.name: list[str]() for m in chosen}, 0
     for model, result in run_all(chosen, workers, raw):
@@ -247,6 +250,8 @@ def check(names: list[str], size: str, workers: str, raw: bool, table: Path) -> 
         if verdict != "ok":
             failures += 1
             print("\n".join(explain(model, result)))
+            if result.violated and Path(model.module).stem.removeprefix("MC").startswith(FAMILIES):
+                print(f"  {kept_as_trace(model, keep / model.name)}\n")
         numbers = [str(result.states), str(result.depth), f"{result.seconds:.1f}"]
         rows[model.name] = [model.name, *numbers, model.expected, verdict]
     print(format_table([["model", "states", "depth", "seconds", "expected", "verdict"], *rows.values()]))
@@ -298,6 +303,18 @@ def explain(model: Model, result: Result) -> list[str]:
         lines.append(f"  {number:3}  {state.action:<{width}}  {', '.join(changes)}".rstrip())
         before = state.values
     return [*lines, f"  {result.violated} is violated", ""]
+
+
+def kept_as_trace(model: Model, directory: Path) -> str:
+    """Writes the behaviour down as the traces of its nodes; says where, or why not."""
+    import tlc  # this module, under the name by which the next one knows it
+    import traces
+
+    try:
+        traces.write(directory, traces.run(SPEC / model.module, (SPEC / model.config).read_text()))
+    except tlc.Unusable as error:
+        return f"Not kept as a trace: {error}"
+    return f"Kept as a trace: trace-check report {directory} -o page.html"
 
 
 def format_table(rows: list[list[str]]) -> str:
@@ -403,6 +420,7 @@ def main() -> int:
     checker.add_argument("--workers", default="auto", metavar="N", help="for larger models (default: %(default)s)")
     checker.add_argument("--raw", action="store_true", help="show all that TLC prints")
     checker.add_argument("--table", type=Path, default=TABLE, help="the table of models (default: models/models.json)")
+    checker.add_argument("--keep", type=Path, default=KEPT, help="where to keep violations nobody expects, as traces")
     grapher = commands.add_parser("graphs", help="write the state graphs; needs TLC 1.8.0")
     grapher.add_argument("names", nargs="*", metavar="NAME", help="models (default: all that have a graph)")
     grapher.add_argument("--out", type=Path, default=GRAPHS, help="directory (default: graphs/)")
@@ -410,7 +428,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that TLC is stopped and its files are removed
     try:
         if args.command == "check":
-            return check(args.names, args.size, args.workers, args.raw, args.table)
+            return check(args.names, args.size, args.workers, args.raw, args.table, args.keep)
         return graphs(args.names, args.out)
     except Unusable as error:
         say(f"tlc.py: {error}")

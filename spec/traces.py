@@ -114,7 +114,7 @@ Seen == [term |-> term, log |-> log, leaderLog |-> leaderLog, acked |-> acked, c
 
 def run(module: Path, config: str, *options: str) -> Behaviour:
     """What TLC finds when it runs a model, as the wrapped module shows it, in the words of HACoordination."""
-    group = module.stem.startswith(("Membership", "SimulatedGroup"))
+    group = module.stem in ("MCMembership", "SimulatedGroup") or module.stem.startswith("Membership")
     with tempfile.TemporaryDirectory(prefix="tlc-traces-") as directory:
         here = Path(directory)
         seen = SEEN_GROUP if group else SEEN_PROTOCOL
@@ -157,7 +157,7 @@ def simulate(nodes: int, terms: int, length: int, seed: int, voters: int = 0) ->
 
 def wrong_protocols() -> Iterator[tlc.Model]:
     for model in tlc.load_models(tlc.TABLE):
-        if model.violates and Path(model.module).name.startswith(("HACoordination", "Membership")):
+        if model.violates and Path(model.module).name.startswith(tlc.FAMILIES):
             yield model
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from trace_check import replay
+
 SPEC = Path(__file__).resolve().parent.parent / "spec"
 TABLE: dict[str, dict[str, Any]] = json.loads((SPEC / "models" / "models.json").read_text())
 
@@ -100,6 +102,19 @@ def test_a_wrong_protocol_must_go_wrong_as_recorded(tmp_path: Path, changes: dic
     done = run("check", "--table", table_with(tmp_path / "table.json", "FencingUnfencedWrite", **changes))
     assert done.returncode == 1
     assert found in done.stdout
+
+
+@with_tlc
+def test_a_violation_of_the_protocol_that_nobody_expects_is_kept_as_a_trace(tmp_path: Path) -> None:
+    table = table_with(tmp_path / "table.json", "HACoordinationHalf", length=6)
+    done = run("check", "--table", table, "--keep", tmp_path)
+    assert done.returncode == 1
+    if "needs TLC 1.8.0" in done.stdout:
+        pytest.skip("needs TLC 1.8.0")
+    assert f"trace-check report {tmp_path / 'HACoordinationHalf'}" in done.stdout
+    violation = replay(tmp_path / "HACoordinationHalf").violation
+    assert violation
+    assert violation.rule == "ElectionQuorum"
 
 
 @with_tlc
