@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from handmade import Story
 
 from trace_check import Verdict
+from trace_check.report import took
 
 
 def plain() -> Story:
@@ -297,3 +299,5 @@ def test_failover_is_measured(tmp_path: Path) -> None:
     (failover,) = two_incarnations_of_a_leader().judge(tmp_path).failovers
     assert (failover.from_term, failover.to_term, failover.to_node) == (1, 2, "n1")
     assert failover.seconds > 0
+    assert took(failover) == f"{failover.seconds:.3f} s"
+    assert took(replace(failover, seconds=-0.25)) == "none, as n1 noticed its end only 0.250 s later"

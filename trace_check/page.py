@@ -25,7 +25,7 @@ from trace_check.merge import Merge
 from trace_check.pictures import LARGEST_PICTURE, picture
 from trace_check.read import open_directory
 from trace_check.replay import Progress, replay
-from trace_check.report import headline
+from trace_check.report import headline, took
 from trace_check.schema import CLIENT_EVENTS
 from trace_check.timeline import KINDS, Place, Timeline
 from trace_check.verdict import BadInput, Result, Violation
@@ -193,7 +193,7 @@ def _coverage(result: Result) -> str:
 def _failovers(result: Result) -> str:
     rows = []
     for f in result.failovers[:SHOWN]:
-        cells = (f"term {f.from_term}", f.from_node, f"term {f.to_term}", f.to_node, f"{f.seconds:.3f} s")
+        cells = (f"term {f.from_term}", f.from_node, f"term {f.to_term}", f.to_node, took(f))
         rows.append(f'<tr data-term="{f.to_term}">{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>')
     if len(result.failovers) > SHOWN:
         rows.append(f"<tr><td colspan=5>and {len(result.failovers) - SHOWN:,} more</td></tr>")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from trace_check.verdict import Result, Violation, Where
+from trace_check.verdict import Failover, Result, Violation, Where
 
 SHOWN_FAILOVERS = 10
 SHOWN_MISSING = 10
@@ -94,11 +94,18 @@ def _numbers(result: Result) -> Iterator[str]:
     if result.failovers:
         yield "Failovers (from one active leader's end to the next one's activation, by the clocks of the nodes):"
         for f in result.failovers[:SHOWN_FAILOVERS]:
-            yield f"  term {f.from_term} {f.from_node} to term {f.to_term} {f.to_node}: {f.seconds:.3f} s"
+            yield f"  term {f.from_term} {f.from_node} to term {f.to_term} {f.to_node}: {took(f)}"
         if len(result.failovers) > SHOWN_FAILOVERS:
             yield f"  and {len(result.failovers) - SHOWN_FAILOVERS} more"
     rate = c.events / result.seconds if result.seconds else 0.0
     yield f"Took {result.seconds:.1f} s, {rate:,.0f} events a second."
+
+
+def took(failover: Failover) -> str:
+    """How long a failover took, for people."""
+    if failover.seconds < 0:
+        return f"none, as {failover.from_node} noticed its end only {-failover.seconds:.3f} s later"
+    return f"{failover.seconds:.3f} s"
 
 
 def _notes(result: Result) -> Iterator[str]:
