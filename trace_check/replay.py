@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import networkx as nx
 
 from trace_check.graphs import Graphs
 from trace_check.judge import Judge
-from trace_check.merge import Blocked, Merge
+from trace_check.merge import Blocked, Engine, Merge
 from trace_check.nodes import Cluster
 from trace_check.read import Source, open_directory, total_bytes
 from trace_check.starts import Wait
@@ -33,11 +33,24 @@ def replay(
 
     `progress(events, bytes_read, bytes_total)` is called now and then. Raises BadInput when there is nothing to judge.
     """
+    return judge_with(Judge, directory, graphs=graphs, allow_gaps=allow_gaps, progress=progress, pick=pick)
+
+
+def judge_with(
+    engine: Callable[[Sequence[Source], Sequence[str], Graphs], Engine],
+    directory: Path | str,
+    *,
+    graphs: Path | str | None,
+    allow_gaps: bool,
+    progress: Progress | None,
+    pick: Callable[[int], int] | None,
+) -> Result:
+    """Have a judge, or what stands in for one (audit.py), take the events of a directory."""
     began = time.monotonic()
     directory = Path(directory)
     sources, notes = open_directory(directory, allow_gaps=allow_gaps)
     total = total_bytes(sources)
-    judge = Judge(sources, _voters(directory, sources), Graphs(Path(graphs) if graphs else DEFAULT_GRAPHS))
+    judge = engine(sources, _voters(directory, sources), Graphs(Path(graphs) if graphs else DEFAULT_GRAPHS))
     merge = Merge(sources, judge, pick)
 
     def tell(events: int) -> None:
@@ -48,11 +61,12 @@ def replay(
     missing: list[str] = []
     try:
         merge.run(tell)
+        judge.end()
         gaps = [s.gap for s in sources if s.gap]
         violation, missing = _explain(merge.stuck(), judge.cluster, gaps)
     except Refused as refused:
         current = merge.current
-        where = current.where(current.consumed) if current is not None else None
+        where = refused.where or (current.where(current.consumed) if current is not None else None)
         violation = Violation(refused.rule, refused.expected, refused.actual, where, refused.step)
     finally:
         for source in sources:
@@ -67,7 +81,7 @@ def replay(
         judge.failovers(),
         violation,
         tuple(missing),
-        tuple(notes + [note for s in sources for note in s.notes] + _skipped(sources)),
+        tuple(judge.notes() + notes + [note for s in sources for note in s.notes] + _skipped(sources)),
         time.monotonic() - began,
     )
 
