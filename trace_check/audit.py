@@ -15,7 +15,7 @@ from trace_check import tlc
 from trace_check.graphs import Graphs
 from trace_check.judge import Handler
 from trace_check.nodes import Cluster, Node
-from trace_check.piece import Member, Piece, State, Step
+from trace_check.piece import Member, Piece, State, Step, Term
 from trace_check.read import Source
 from trace_check.replay import Progress, judge_with
 from trace_check.schema import CLIENT_EVENTS, NODE_EVENTS, Event
@@ -212,13 +212,13 @@ class Audit:
         step = piece.origin[at - 1]
         guards, there = self._run(piece, at).printed["stopped"]
         assert isinstance(guards, frozenset)
-        false = ", ".join(sorted(map(str, guards))) or "no single condition"
+        wanted = " and ".join(sorted(map(str, guards))) or "its conditions together"
         state = piece.read(_record(there))
-        return self._refused(step, action(step), f"not satisfied: {false}; {describe(state, step)}")
+        return self._refused(step, f"{wanted}, for {action(step)}", describe(state, step))
 
     def _broken(self, piece: Piece, found: tlc.Run) -> Refused:
         step = piece.origin[max(0, found.states - 2)]
-        return self._refused(step, f"{found.violated} after {action(step)}", "a state or step that violates it")
+        return self._refused(step, f"{found.violated} by {action(step)}", "a state or a step that violates it")
 
     def _refused(self, step: Step, expected: str, actual: str) -> Refused:
         refused = Refused(RULE, expected, actual)
@@ -305,11 +305,11 @@ def _at(step: Step) -> str:
 
 def describe(state: State, step: Step) -> str:
     """What the protocol's state is for the node and the term of a step."""
-    member, term = state.members[step.node], state.terms.get(step.term)
+    member, term = state.members[step.node], state.terms.get(step.term, Term())
     end = f"{member.log[-1].last} of term {member.log[-1].term}" if member.log else "0"
-    parts = [f"there {step.node} has term {member.term}, type {member.type}, role {member.role}, its log ends at {end}"]
-    if term is not None:
-        parts.append(f"it has voted for {term.vote.get(step.node)} in term {step.term}" if step.term else "")
-        if term.log:
-            parts.append(f"the leader's log ends at {term.log[-1].last}, commit is {term.commit}")
-    return ", ".join(part for part in parts if part)
+    found = f"{step.node} in term {member.term}, {member.type}, {member.role}, its log ending at {end}"
+    if step.term:
+        found += f"; in term {step.term} its vote is {term.vote.get(step.node)}"
+    if term.log:
+        found += f", the leader's log ends at {term.log[-1].last}, commit is {term.commit}"
+    return found

@@ -1,4 +1,4 @@
-"""`trace-check replay DIR`: the checker for people, scripts and CI."""
+"""`trace-check replay DIR` and `trace-check tlc DIR`: the checker for people, scripts and CI."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from trace_check.audit import audit
 from trace_check.replay import DEFAULT_GRAPHS, replay
 from trace_check.report import as_json, as_text
 from trace_check.verdict import BadInput
@@ -50,23 +51,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(prog="trace-check", description="Judges HA traces on TLC's graphs.")
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser(
-        "replay",
-        help="judge the traces of one run",
-        description="Exit status: 0 the run holds, 1 violation, 2 bad input or usage, 3 the trace is incomplete.",
-    )
-    command.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
-    command.add_argument("--json", action="store_true", help="print the result as JSON")
-    command.add_argument("--graphs", type=Path, default=DEFAULT_GRAPHS, help="directory of graphs and manifest")
-    command.add_argument(
-        "--allow-gaps", action="store_true", help="where events are missing in a file, judge what comes before"
-    )
+    status = "Exit status: 0 the run holds, 1 violation, 2 bad input or usage, 3 the trace is incomplete."
+    for name, help_ in (
+        ("replay", "judge the traces of one run"),
+        ("tlc", "have TLC follow them through the protocol itself: slow, needs Java and TLC (docs/audit.md)"),
+    ):
+        command = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}. {status}")
+        command.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
+        command.add_argument("--json", action="store_true", help="print the result as JSON")
+        command.add_argument("--graphs", type=Path, default=DEFAULT_GRAPHS, help="directory of graphs and manifest")
+        command.add_argument(
+            "--allow-gaps", action="store_true", help="where events are missing in a file, judge what comes before"
+        )
     options = parser.parse_args(argv)
     # The garbage collector finds nothing here: events are trees. Less often is faster.
     gc.set_threshold(50_000, 20, 100)
     progress = ProgressLine()
     try:
-        result = replay(options.directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=progress)
+        judge = audit if options.command == "tlc" else replay
+        result = judge(options.directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=progress)
     except BadInput as error:
         progress.end()
         print(f"trace-check: {error}", file=sys.stderr)
