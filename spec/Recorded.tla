@@ -44,7 +44,7 @@ Matching(l, m) == Cardinality({i \in 1..Len(l) : i <= Len(m) /\ l[i] = m[i]})
 
 EndsAt(l, k, t) == Position(l) = <<t, k>>
 
-Has(l, k, t) == k <= Len(l) /\ (k = 0 \/ l[k].term = t)
+Has(l, k, t) == k <= Len(l) /\ IF k = 0 THEN TRUE ELSE l[k].term = t
 
 Own(n) == IF term[n] > 0 /\ n \in winners[term[n]] THEN leaderLog[term[n]] ELSE <<>>
   (* What n has in memory as the leader of its term, or had.               *)

@@ -90,7 +90,7 @@ def lost_vote_in_a_later_piece(story: Story) -> Event:
     [
         lost_vote_in_a_later_piece,
         wrong.entry_forgotten,
-        wrong.entry_forgotten_over_a_restart_two_terms_later,
+        wrong.voter_understates_its_log,
         wrong.commit_of_an_older_term_by_counting,
         wrong.ack_above_the_successors_record,
     ],
