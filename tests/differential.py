@@ -67,7 +67,8 @@ def save(files: Files, directory: Path) -> Path:
 
 def change(rng: random.Random, event: Event) -> None:
     """One of an event's fields becomes another value of its kind."""
-    fields: list[str] = [f for f in ("term", "last", "last_term", "first", "epoch", "vote", "candidate", "to") if f in event]
+    plain = ("term", "last", "last_term", "first", "epoch", "vote", "candidate", "to")
+    fields: list[str] = [f for f in plain if f in event]
     fields += [f for f in ("runs", "grants", "stores") if event.get(f)]
     field = rng.choice(fields)
     match field:
