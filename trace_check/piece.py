@@ -231,7 +231,7 @@ class Piece:
     def _starts_run(self, index: int) -> bool:
         """Whether an index is a cut of its own, so that its entry is not part of the beginning."""
         at = self.index(index)
-        return index == at == 1 or at > 1 and self._cuts[at - 1] == index and self._cuts[at - 2] == index - 1
+        return index == at == 1 or (at > 1 and self._cuts[at - 1] == index and self._cuts[at - 2] == index - 1)
 
     def _known(self, names: Iterable[str]) -> set[str]:
         return {self.names[name] for name in names if name in self.names}
