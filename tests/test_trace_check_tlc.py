@@ -91,7 +91,7 @@ def lost_vote_in_a_later_piece(story: Story) -> Event:
         lost_vote_in_a_later_piece,
         wrong.entry_forgotten,
         wrong.voter_understates_its_log,
-        wrong.commit_of_an_older_term_by_counting,
+        wrong.stores_that_do_not_reach,
         wrong.ack_above_the_successors_record,
     ],
 )
@@ -106,6 +106,17 @@ def test_a_wrong_run_is_refused_by_both_in_whatever_piece_it_is(
     assert violation.rule == "HACoordination"
     assert violation.where
     assert [violation.where.node, violation.where.inc, violation.where.seq] == story.ref(event)
+
+
+@with_tlc
+def test_an_older_entry_below_a_later_one_that_a_quorum_has_is_committed_to_the_protocol_alone(tmp_path: Path) -> None:
+    """The format wants a leader's Commit to end on an entry of its own term; MayCommit only that one be acknowledged."""
+    story = Story("n1", "n2", "n3")
+    wrong.commit_of_an_older_term_by_counting(story)
+    replayed, audited = replay(story.save(tmp_path)), audit(tmp_path)
+    assert replayed.violation
+    assert replayed.violation.rule == "CommitOwnTerm"
+    assert audited.verdict is Verdict.HOLDS
 
 
 @with_tlc
