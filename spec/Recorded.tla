@@ -241,7 +241,8 @@ Guards(r) ==
       CASE r.a = "Start" -> {<<"type = DOWN", ~IsUp(n)>>,
                              <<"vote", t > 0 => vote[t][n] = r.v>>,
                              <<"log", EndsAt(log[n], r.k, r.kt)>>}
-        [] r.a = "Transfer" -> {<<"Table", r.to \in Table[type[n]]>>, <<"role # leader", role[n] # "leader">>}
+        [] r.a = "Transfer" -> {<<"Table", r.to \in Table[type[n]]>>,
+                                <<"role # leader", role[n] # "leader">>}
         [] r.a = "Exit" -> {<<"IsUp", IsUp(n)>>}
         [] r.a = "Learn" -> {<<"log", Has(log[n], r.k, r.kt) \/ Has(Own(n), r.k, r.kt)>>,
                              <<"commit", Known(r)>>}
@@ -276,6 +277,7 @@ Guards(r) ==
         [] r.a = "Lose" -> office
         [] OTHER -> {}
 
-InTheWay == at = Stop => PrintT(<<"stopped", {g[1] : g \in {x \in Guards(Steps[at]) : ~x[2]}}, State>>)
+InTheWay ==
+  at = Stop => PrintT(<<"stopped", {g[1] : g \in {x \in Guards(Steps[at]) : ~x[2]}}, State>>)
   (* The conditions of the next step that do not hold.  It is TRUE.        *)
 =============================================================================

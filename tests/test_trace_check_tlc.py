@@ -110,7 +110,7 @@ def test_a_wrong_run_is_refused_by_both_in_whatever_piece_it_is(
 
 @with_tlc
 def test_an_older_entry_below_a_later_one_that_a_quorum_has_is_committed_to_the_protocol_alone(tmp_path: Path) -> None:
-    """The format wants a leader's Commit to end on an entry of its own term; MayCommit only that one be acknowledged."""
+    """The format wants a leader's Commit to end on an entry of its own term, MayCommit one that is acknowledged."""
     story = Story("n1", "n2", "n3")
     wrong.commit_of_an_older_term_by_counting(story)
     replayed, audited = replay(story.save(tmp_path)), audit(tmp_path)
