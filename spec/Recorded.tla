@@ -267,7 +267,8 @@ Guards(r) ==
                              <<"Continues", Continues(n, t, r.k)>>}
         [] r.a = "Commit" -> office \cup {<<"leaderLog", Has(leaderLog[t], r.k, r.kt)>>,
                                           <<"epochs", Records(r)>>, <<"IsQuorum", Cited(r)>>,
-                                          <<"MayCommit", commit[t] >= r.k \/ MayCommit(t, commit[t] + 1)>>}
+                                          <<"MayCommit", commit[t] < r.k
+                                                           => MayCommit(t, commit[t] + 1)>>}
         [] r.a = "Activate" -> office \cup {<<"Electable", type[n] \in Electable>>,
                                             <<"MayActivate", OfTerm(r) /\ MayActivate(n)>>,
                                             <<"epoch", \E k \in DOMAIN leaderLog[t] :

@@ -24,6 +24,7 @@ from typing import Any
 from handmade import Story
 
 from trace_check import BadInput, Result, replay
+from trace_check import audit as engine
 from trace_check.audit import audit
 
 Event = dict[str, Any]
@@ -180,9 +181,11 @@ def main() -> int:
     parser.add_argument("--traces", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--events", type=int, default=80)
+    parser.add_argument("--piece", type=int, default=200, help="events that TLC gets at a time")
     parser.add_argument("--handmade", action="store_true")
     parser.add_argument("--out", type=Path, help="directory for traces (default: a temporary one)")
     args = parser.parse_args()
+    engine.PIECE = args.piece
     table, unexplained = Counter[tuple[str, str]](), 0
     with tempfile.TemporaryDirectory(prefix="differential-") as temporary:
         out = args.out or Path(temporary)
