@@ -24,8 +24,9 @@ from trace_check.tree import Leader
 from trace_check.verdict import BadInput, Counts, Coverage, Failover, Refused, Result
 from trace_check.views import Ballots, Fencing, Frontends
 
-# Events in a piece: TLC takes a second to start, and longer for each step the more entries and terms there are.
+# Events in a piece, and leaders: TLC takes a second to start, and longer for each step the more entries and terms.
 PIECE = 200
+LEADERS = 6
 RULE = "HACoordination"
 CONFIG = """SPECIFICATION RecordedSpec
 CONSTANTS
@@ -136,7 +137,7 @@ class Audit:
         self._steps += steps(source, event, self.cluster.voters, crashed)
         self._learn(source.of, source, event)
         self._events += 1
-        if self._events >= PIECE:
+        if self._events >= PIECE or sum(step.action == "Win" for step in self._steps) >= LEADERS:
             self.end()
 
     def _learn(self, node: Node, source: Source, event: Event) -> None:
