@@ -1,4 +1,4 @@
-"""The command line, for people, scripts and CI: `trace-check replay`, `report`, `runs`, `coverage`."""
+"""The command line, for people, scripts and CI: `trace-check replay`, `report`, `tlc`, `runs`, `coverage`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from trace_check import adapters, coverage, page, report, runs
 from trace_check.adapters import FORMATS
+from trace_check.audit import audit
 from trace_check.graphs import Graphs
 from trace_check.replay import DEFAULT_GRAPHS, replay
 from trace_check.store import DEFAULT, Store
@@ -107,6 +108,16 @@ def _report(options: argparse.Namespace) -> int:
     return result.verdict.exit_code
 
 
+def _tlc(options: argparse.Namespace) -> int:
+    progress = ProgressLine()
+    try:
+        result = audit(options.directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=progress)
+    finally:
+        progress.end()
+    _show(report.as_json(result) if options.json else report.as_text(result))
+    return result.verdict.exit_code
+
+
 def _runs(options: argparse.Namespace) -> int:
     if len(options.run_numbers) not in (0, 2):
         raise BadInput("give two runs to compare, or none to list them all")
@@ -170,6 +181,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
     command.add_argument("-o", "--output", type=Path, required=True, help="the page to write")
     command.set_defaults(run=_report)
+
+    command = commands.add_parser(
+        "tlc",
+        parents=[judging],
+        help="have TLC follow the traces through the protocol itself: slow, needs Java and TLC",
+        description="See docs/audit.md. Exit status as of replay.",
+    )
+    command.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
+    command.set_defaults(run=_tlc)
 
     command = commands.add_parser(
         "runs",

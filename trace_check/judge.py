@@ -61,6 +61,13 @@ class Judge:
         else:
             self.starts.finished(source)
 
+    def end(self) -> None:
+        """All that was ready has been judged."""
+
+    def notes(self) -> list[str]:
+        """What else there is to say."""
+        return []
+
     def missing(self) -> list[str]:
         """What keeps a trace without a violation from being accepted."""
         cluster = self.cluster

@@ -10,16 +10,34 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from trace_check.judge import Judge
-from trace_check.nodes import rank
+from trace_check.nodes import Cluster, rank
 from trace_check.read import Source
-from trace_check.schema import Reference
-from trace_check.starts import Wait
+from trace_check.schema import Event, Reference
+from trace_check.starts import Starts, Wait
+from trace_check.verdict import Counts, Coverage, Failover
 
 # Events of one file in a row. Files that run side by side find what they cite in chunks still at hand.
 TURN = 256
 TELL_EVERY = 5_000
+
+
+class Engine(Protocol):
+    """What takes the events: the judge (judge.py) or TLC (audit.py). `end` comes after the last that was ready."""
+
+    cluster: Cluster
+    starts: Starts
+    node_handlers: dict[str, Callable[[Source, Event], None]]
+    client_handlers: dict[str, Callable[[Source, Event], None]]
+
+    def finished(self, source: Source) -> None: ...
+    def end(self) -> None: ...
+    def missing(self) -> list[str]: ...
+    def notes(self) -> list[str]: ...
+    def coverage(self) -> tuple[Coverage, ...]: ...
+    def counts(self, events: int) -> Counts: ...
+    def failovers(self) -> tuple[Failover, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +53,7 @@ class Blocked:
 class Merge:
     """Feeds a judge until the files end, an event is refused, or nothing is ready any more."""
 
-    def __init__(self, sources: Sequence[Source], judge: Judge, pick: Callable[[int], int] | None = None) -> None:
+    def __init__(self, sources: Sequence[Source], judge: Engine, pick: Callable[[int], int] | None = None) -> None:
         """`sources` by node and incarnation; `pick(n)` chooses one of n ready files, for one event at a time."""
         self._judge = judge
         self._pick = pick

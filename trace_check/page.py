@@ -20,8 +20,7 @@ from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
-from trace_check.judge import Judge
-from trace_check.merge import Merge
+from trace_check.merge import Engine, Merge
 from trace_check.pictures import LARGEST_PICTURE, picture
 from trace_check.read import open_directory
 from trace_check.replay import Progress, replay
@@ -38,14 +37,14 @@ class Steps:
     """Every step that a view has taken, in the order in which the judge took them."""
 
     def __init__(self) -> None:
-        self.judge: Judge
+        self.judge: Engine
         self._merge: Merge
         self._names: dict[str, int] = {}
         # Per view: track, seq, instance and action of one step after the other; the latter two as numbers of names.
         self.columns: dict[str, array[int]] = {name: array("i") for name in ("Ballot", "Fencing", "Frontend")}
         self._tracks: dict[tuple[str, str], int] = {}
 
-    def attach(self, judge: Judge, merge: Merge) -> None:
+    def attach(self, judge: Engine, merge: Merge) -> None:
         """To look on while `replay` judges."""
         self.judge, self._merge = judge, merge
         for incarnations in judge.cluster.incarnations.values():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from trace_check.configuration import Configuration, configuration, founding
 from trace_check.graphs import Graphs
 from trace_check.judge import Judge
-from trace_check.merge import Blocked, Merge
+from trace_check.merge import Blocked, Engine, Merge
 from trace_check.nodes import Cluster
 from trace_check.read import Source, open_directory, total_bytes
 from trace_check.starts import Wait
@@ -18,7 +18,7 @@ from trace_check.verdict import BadInput, Refused, Result, Verdict, Violation
 
 DEFAULT_GRAPHS = Path(__file__).resolve().parent.parent / "spec" / "graphs"
 Progress = Callable[[int, int, int], None]
-Attach = Callable[[Judge, Merge], None]
+Attach = Callable[[Engine, Merge], None]
 
 
 def replay(
@@ -36,13 +36,26 @@ def replay(
     bytes_read, bytes_total)` is called now and then; `attach(judge, merge)` before the first event, for whoever wants
     to look on. Raises BadInput when there is nothing to judge.
     """
+    return judge_with(Judge, directory, graphs, allow_gaps, progress, pick, attach)
+
+
+def judge_with(
+    engine: Callable[[Sequence[Source], Configuration, Graphs], Engine],
+    directory: Path | str,
+    graphs: Graphs | Path | str | None,
+    allow_gaps: bool,
+    progress: Progress | None,
+    pick: Callable[[int], int] | None,
+    attach: Attach | None = None,
+) -> Result:
+    """Have a judge, or what stands in for one (audit.py), take the events of a directory."""
     began = time.monotonic()
     directory = Path(directory)
     sources, notes = open_directory(directory, allow_gaps=allow_gaps)
     total = total_bytes(sources)
     if not isinstance(graphs, Graphs):
         graphs = Graphs(Path(graphs) if graphs else DEFAULT_GRAPHS)
-    judge = Judge(sources, _founding(directory, sources), graphs)
+    judge = engine(sources, _founding(directory, sources), graphs)
     merge = Merge(sources, judge, pick)
     if attach is not None:
         attach(judge, merge)
@@ -55,11 +68,12 @@ def replay(
     missing: list[str] = []
     try:
         merge.run(tell)
+        judge.end()
         gaps = [s.gap for s in sources if s.gap]
         violation, missing = _explain(merge.stuck(), judge.cluster, gaps)
     except Refused as refused:
         current = merge.current
-        where = current.where(current.consumed) if current is not None else None
+        where = refused.where or (current.where(current.consumed) if current is not None else None)
         violation = Violation(refused.rule, refused.expected, refused.actual, where, refused.step)
     finally:
         for source in sources:
@@ -75,7 +89,7 @@ def replay(
         judge.failovers(),
         violation,
         tuple(missing),
-        tuple(notes + [note for s in sources for note in s.notes] + _skipped(sources)),
+        tuple(judge.notes() + notes + [note for s in sources for note in s.notes] + _skipped(sources)),
         time.monotonic() - began,
     )
 

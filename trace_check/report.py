@@ -63,6 +63,9 @@ def _violation(violation: Violation) -> Iterator[str]:
         yield "The circle:"
         yield from (f"  {member}" for member in violation.circle)
     step = violation.step
+    if violation.rule == "HACoordination":
+        yield "Condition and action are those of spec/HACoordination.tla and spec/Recorded.tla: see docs/audit.md."
+        return
     if step is None:
         yield f"Guard {violation.rule}: see docs/trace-format.md, \"What the checker holds against it\"."
         return
@@ -82,11 +85,12 @@ def _numbers(result: Result) -> Iterator[str]:
         f"{c.clients} clients."
     )
     yield f"  Terms {c.terms:,}, leaders {c.leaders:,}, epochs {c.epochs:,}, entries committed {c.entries_committed:,}."
-    yield (
-        f"  Writes acknowledged {c.writes_acknowledged:,}, lost {c.writes_lost:,}, unknown {c.writes_unknown:,}, "
-        f"refused {c.writes_failed:,}."
-    )
-    yield "Views (instances; states and edges of the graph; edges taken):"
+    if result.coverage:
+        yield (
+            f"  Writes acknowledged {c.writes_acknowledged:,}, lost {c.writes_lost:,}, unknown {c.writes_unknown:,}, "
+            f"refused {c.writes_failed:,}."
+        )
+        yield "Views (instances; states and edges of the graph; edges taken):"
     for view in result.coverage:
         share = f"{view.taken} ({100 * view.taken // view.edges} %)" if view.edges else "not judged"
         size = f"{view.graph}: {view.states:,} states, {view.edges:,} edges"

@@ -44,6 +44,8 @@ class Refused(Exception):
         self.expected = expected
         self.actual = actual
         self.step = step
+        # Set when it is not the event being judged at the moment.
+        self.where: Where | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,284 @@
+------------------------------ MODULE Recorded ------------------------------
+(***************************************************************************)
+(* The protocol, bound to what a trace has recorded.                       *)
+(*                                                                         *)
+(* `trace-check tlc` turns a trace into Steps, one record for each step of *)
+(* HACoordination that an event stands for, in an order that respects what *)
+(* happened before what, and has TLC find out whether the protocol can     *)
+(* take them all, one after the other.  A long trace goes through this     *)
+(* module in pieces: Begin is the state in which the piece before ended.   *)
+(*                                                                         *)
+(* A step names its action (a), its node (n) and that node's term (t), and *)
+(* what else the event says: k and kt are an index and the term of the     *)
+(* entry there.  docs/audit.md has the table, and says how the terms and   *)
+(* indexes of a trace become the small numbers used here.                  *)
+(*                                                                         *)
+(* Every step is one of HACoordination, by its own definition, or changes  *)
+(* nothing of it.  What is added here only says which one.                 *)
+(***************************************************************************)
+EXTENDS HACoordination, TLC
+
+CONSTANTS
+  Steps,    \* the steps of the piece
+  Begin,    \* the state before the first of them
+  Stop      \* where to say what is in the way; 0 for nowhere
+
+VARIABLES
+  at,       \* the step to be taken next
+  shown     \* shown[n] is the term of the last event of n
+
+recorded == <<at, shown>>
+
+-----------------------------------------------------------------------------
+(* In place of definitions of HACoordination, for TLC.                     *)
+
+Highest == Cardinality(Term)
+  (* For Latest.  Which terms a candidate has heard of, no event says: a   *)
+  (* message may name a term in which its sender has recorded nothing.     *)
+
+Matching(l, m) == Cardinality({i \in 1..Len(l) : i <= Len(m) /\ l[i] = m[i]})
+  (* For Common, which is the same by LogMatching, and takes longer.       *)
+
+-----------------------------------------------------------------------------
+(* What an event says besides.                                             *)
+
+EndsAt(l, k, t) == Position(l) = <<t, k>>
+
+Has(l, k, t) == k <= Len(l) /\ IF k = 0 THEN TRUE ELSE l[k].term = t
+
+Own(n) == IF term[n] > 0 /\ n \in winners[term[n]] THEN leaderLog[term[n]] ELSE <<>>
+  (* What n has in memory as the leader of its term, or had.               *)
+
+ShowsTerm(r) == /\ r.t >= shown[r.n]
+                /\ role[r.n] = "leader" => r.t = term[r.n]
+  (* Events never show an earlier term, and a leader's shows its own.      *)
+
+OfTerm(r) == r.t = term[r.n]
+
+Cited(r) == IsQuorum({m \in r.by : acked[r.t][m] >= r.k})
+
+Records(r) == \A x \in r.epochs : /\ x[1] <= Len(leaderLog[r.t])
+                                  /\ leaderLog[r.t][x[1]].epoch = x[2]
+
+Known(r) == \E u \in Term : r.k <= commit[u] /\ Has(leaderLog[u], r.k, r.kt)
+  (* Some leader knows committed what the event says is.                   *)
+
+-----------------------------------------------------------------------------
+(* One step for each kind of event.                                        *)
+
+Starts(r) == /\ EndsAt(log[r.n], r.k, r.kt)
+             /\ r.t > 0 => vote[r.t][r.n] = r.v
+             /\ Start(r.n)
+
+Campaigns(r) == EndsAt(log[r.n], r.k, r.kt) /\ Campaign(r.n) /\ term'[r.n] = r.t
+
+Grants(r) == EndsAt(log[r.n], r.k, r.kt) /\ Grant(r.n, r.c) /\ term'[r.n] = r.t
+
+Wins(r) == /\ OfTerm(r)
+           /\ IsQuorum({m \in r.by : vote[r.t][m] = r.n})
+           /\ Win(r.n)
+
+Opens(r) == /\ OfTerm(r)
+            /\ role[r.n] = "leader"
+            /\ Len(leaderLog[r.t]) = r.k
+            /\ leaderLog[r.t][r.k] = EpochRecord(r.t, r.e, r.n)
+            /\ UNCHANGED vars
+  (* The first Append of a term, which Win has done.                       *)
+
+Appends(r) == OfTerm(r) /\ Len(leaderLog[r.t]) = r.k - 1 /\ Append(r.n)
+
+Stores(r) == \/ /\ r.k > 0
+                /\ Has(leaderLog[r.t], r.k, r.kt)
+                /\ Store(r.n)
+                /\ term'[r.n] = r.t
+                /\ Len(log'[r.n]) = r.k
+             \/ /\ r.k = 0
+                /\ log[r.n] = <<>>
+                /\ winners[r.t] # {}
+                /\ UNCHANGED vars
+  (* A node without any entries may say so.                                *)
+
+Commits(r) == /\ OfTerm(r)
+              /\ Cited(r)
+              /\ Records(r)
+              /\ Has(leaderLog[r.t], r.k, r.kt)
+              /\ \/ commit[r.t] < r.k /\ Commit(r.n)
+                 \/ commit[r.t] >= r.k /\ role[r.n] = "leader" /\ UNCHANGED vars
+  (* A leader's.  As many of these as there are entries.                   *)
+
+Learns(r) == /\ Has(log[r.n], r.k, r.kt) \/ Has(Own(r.n), r.k, r.kt)
+             /\ Known(r)
+             /\ UNCHANGED vars
+  (* The Commit of a node that does not lead.                              *)
+
+Activates(r) == /\ OfTerm(r)
+                /\ \E i \in 1..Len(leaderLog[r.t]) : leaderLog[r.t][i] = EpochRecord(r.t, r.e, r.n)
+                /\ Activate(r.n)
+
+Acks(r) == /\ OfTerm(r)
+           /\ r.i <= r.k
+           /\ \A i \in r.i..r.k : MayAck(r.t, i)
+           /\ Ack(r.n)
+
+Loses(r) == OfTerm(r) /\ Lose(r.n)
+
+Event(r) ==
+  /\ ShowsTerm(r)
+  /\ shown' = [shown EXCEPT ![r.n] = r.t]
+  /\ \/ r.a = "Start" /\ Starts(r)
+     \/ r.a = "Transfer" /\ Transfer(r.n, r.to)
+     \/ r.a = "Exit" /\ Exit(r.n)
+     \/ r.a = "Learn" /\ Learns(r)
+     \/ /\ r.t \in Term
+        /\ \/ r.a = "Campaign" /\ Campaigns(r)
+           \/ r.a = "Grant" /\ Grants(r)
+           \/ r.a = "Win" /\ Wins(r)
+           \/ r.a = "Open" /\ Opens(r)
+           \/ r.a = "Append" /\ Appends(r)
+           \/ r.a = "Store" /\ Stores(r)
+           \/ r.a = "Commit" /\ Commits(r)
+           \/ r.a = "Activate" /\ Activates(r)
+           \/ r.a = "Ack" /\ Acks(r)
+           \/ r.a = "Lose" /\ Loses(r)
+
+-----------------------------------------------------------------------------
+(* What no event says, because the process was killed before it could.  It *)
+(* shows in the next Start, with which these come, before the Crash.  All  *)
+(* but the Crash may also not have been.                                   *)
+
+StepsAside(r) == r.t > term[r.n] /\ Lose(r.n)
+
+Votes(r) == /\ vote[r.t][r.n] # r.c
+            /\ IF r.c = r.n THEN Campaign(r.n) ELSE Grant(r.n, r.c)
+            /\ term'[r.n] = r.t
+
+Recovers(r) ==
+  LET from == {t \in Term : /\ t <= r.t /\ r.k > 0
+                            /\ Has(leaderLog[t], r.k, r.kt)
+                            /\ MayStore(r.n, t)
+                            /\ Continues(r.n, t, r.k)}
+  IN  /\ ~EndsAt(log[r.n], r.k, r.kt)
+      /\ from # {}
+      /\ Store(r.n)
+      /\ Len(log'[r.n]) = r.k
+      /\ term'[r.n] = CHOOSE t \in from : \A u \in from : t <= u
+  (* n has stored what its disk shows.  Of the leaders that it may have    *)
+  (* had it from it is the first: this leaves n free to do most.           *)
+
+Keeps(r) == /\ ~EndsAt(log[r.n], r.k, r.kt)
+            /\ Has(Own(r.n), r.k, r.kt)
+            /\ Store(r.n)
+            /\ Len(log'[r.n]) = r.k
+            /\ term'[r.n] = term[r.n]
+  (* Who has lost a term may keep what it had appended and not stored.     *)
+
+Replaces(r) ==
+  /\ ~EndsAt(log[r.n], r.k, r.kt)
+  /\ Store(r.n)
+  /\ Len(log'[r.n]) <= r.k
+  /\ term'[r.n] <= r.t
+  /\ LET k == Len(log'[r.n])
+     IN  k <= Len(log[r.n]) /\ log'[r.n][k] # log[r.n][k]
+                            /\ Prefix(log'[r.n], k - 1) = Prefix(log[r.n], k - 1)
+  (* An end can be given up for another leader's entry, and that again for *)
+  (* what was there at first.  One entry is enough for that.               *)
+
+Silence(r) ==
+  /\ UNCHANGED shown
+  /\ \/ r.a = "Crash" /\ Crash(r.n)
+     \/ r.a # "Crash" /\ UNCHANGED vars
+     \/ r.a = "StepAside" /\ StepsAside(r)
+     \/ r.a = "Vote" /\ Votes(r)
+     \/ r.a = "Recover" /\ Recovers(r)
+     \/ r.a = "Keep" /\ Keeps(r)
+     \/ r.a = "Replace" /\ Replaces(r)
+
+Silent == {"Crash", "StepAside", "Vote", "Recover", "Keep", "Replace"}
+
+-----------------------------------------------------------------------------
+(* The trace.                                                              *)
+
+RecordedInit == /\ term = Begin.term
+                /\ log = Begin.log
+                /\ type = Begin.type
+                /\ role = Begin.role
+                /\ leaderLog = Begin.leaderLog
+                /\ acked = Begin.acked
+                /\ commit = Begin.commit
+                /\ active = Begin.active
+                /\ winners = Begin.winners
+                /\ vote = Begin.vote
+                /\ request = Begin.request
+                /\ shown = Begin.shown
+                /\ at = 1
+
+RecordedNext == /\ at <= Len(Steps)
+                /\ at' = at + 1
+                /\ IF Steps[at].a \in Silent THEN Silence(Steps[at]) ELSE Event(Steps[at])
+
+RecordedSpec == RecordedInit /\ [][RecordedNext]_<<vars, recorded>>
+
+InvNow == at > Len(Steps) \/ Steps[at].inv => Inv
+  (* The invariants of HACoordination, where it makes a difference to ask. *)
+
+State == [ term |-> term, log |-> log, type |-> type, role |-> role,
+           leaderLog |-> leaderLog, acked |-> acked, commit |-> commit, active |-> active,
+           winners |-> winners, vote |-> vote, request |-> request, shown |-> shown ]
+
+Reached == at > Len(Steps) => PrintT(<<"reached", State>>)
+  (* How the piece ends, if it does.  It is TRUE.                          *)
+
+-----------------------------------------------------------------------------
+(* What is in the way of a step.                                           *)
+
+Guards(r) ==
+  LET n == r.n
+      t == r.t
+      shows == {<<"ShowsTerm", ShowsTerm(r)>>}
+      office == {<<"OfTerm", OfTerm(r)>>, <<"role = leader", role[n] = "leader">>}
+      electable == {<<"Electable", type[n] \in Electable>>, <<"role # leader", role[n] # "leader">>}
+  IN  shows \cup
+      CASE r.a = "Start" -> {<<"type = DOWN", ~IsUp(n)>>,
+                             <<"vote", t > 0 => vote[t][n] = r.v>>,
+                             <<"log", EndsAt(log[n], r.k, r.kt)>>}
+        [] r.a = "Transfer" -> {<<"Table", r.to \in Table[type[n]]>>,
+                                <<"role # leader", role[n] # "leader">>}
+        [] r.a = "Exit" -> {<<"IsUp", IsUp(n)>>}
+        [] r.a = "Learn" -> {<<"log", Has(log[n], r.k, r.kt) \/ Has(Own(n), r.k, r.kt)>>,
+                             <<"commit", Known(r)>>}
+        [] t \notin Term -> {<<"Term", FALSE>>}
+        [] r.a = "Campaign" -> electable \cup {<<"t > term", t > term[n]>>,
+                                               <<"log", EndsAt(log[n], r.k, r.kt)>>}
+        [] r.a = "Grant" -> {<<"IsUp", IsUp(n)>>, <<"role # leader", role[n] # "leader">>,
+                             <<"t >= term", t >= term[n]>>, <<"MayVote", MayVote(n, t)>>,
+                             <<"request", vote[t][r.c] = r.c /\ n # r.c>>,
+                             <<"UpToDate", UpToDate(request[t][r.c], log[n])>>,
+                             <<"log", EndsAt(log[n], r.k, r.kt)>>}
+        [] r.a = "Win" -> {<<"OfTerm", OfTerm(r)>>, <<"Electable", type[n] \in Electable>>,
+                           <<"role = candidate", role[n] = "candidate">>,
+                           <<"IsQuorum", IsQuorum({m \in r.by : vote[t][m] = n})>>}
+        [] r.a = "Open" -> office \cup {<<"NextEpoch", \E k \in DOMAIN leaderLog[t] :
+                                            leaderLog[t][k] = EpochRecord(t, r.e, n)>>,
+                                        <<"leaderLog", Len(leaderLog[t]) = r.k>>}
+        [] r.a = "Append" -> {<<"OfTerm", OfTerm(r)>>, <<"MayWrite", MayWrite(n)>>,
+                              <<"leaderLog", Len(leaderLog[t]) = r.k - 1>>}
+        [] r.a = "Store" -> {<<"IsUp", IsUp(n)>>, <<"MayStore", MayStore(n, t)>>,
+                             <<"leaderLog", winners[t] # {} /\ Has(leaderLog[t], r.k, r.kt)>>,
+                             <<"Continues", Continues(n, t, r.k)>>}
+        [] r.a = "Commit" -> office \cup {<<"leaderLog", Has(leaderLog[t], r.k, r.kt)>>,
+                                          <<"epochs", Records(r)>>, <<"IsQuorum", Cited(r)>>,
+                                          <<"MayCommit", commit[t] < r.k
+                                                           => MayCommit(t, commit[t] + 1)>>}
+        [] r.a = "Activate" -> office \cup {<<"Electable", type[n] \in Electable>>,
+                                            <<"MayActivate", OfTerm(r) /\ MayActivate(n)>>,
+                                            <<"epoch", \E k \in DOMAIN leaderLog[t] :
+                                                leaderLog[t][k] = EpochRecord(t, r.e, n)>>}
+        [] r.a = "Ack" -> {<<"OfTerm", OfTerm(r)>>, <<"MayWrite", MayWrite(n)>>,
+                           <<"MayAck", r.i <= r.k /\ \A i \in r.i..r.k : MayAck(t, i)>>}
+        [] r.a = "Lose" -> office
+        [] OTHER -> {}
+
+InTheWay ==
+  at = Stop => PrintT(<<"stopped", {g[1] : g \in {x \in Guards(Steps[at]) : ~x[2]}}, State>>)
+  (* The conditions of the next step that do not hold.  It is TRUE.        *)
+=============================================================================

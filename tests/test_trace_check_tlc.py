@@ -1,0 +1,171 @@
+"""`trace-check tlc`: TLC on the protocol itself says of traces what `replay` says, at the same line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import differential
+import pytest
+import test_trace_check_refuses as wrong
+from handmade import Event, Story
+
+from trace_check import Result, Verdict, replay, tlc
+from trace_check.audit import audit
+from trace_check.cli import main
+from trace_check.piece import Member, Piece, Run, State, Step, Term
+
+TRACES = Path(__file__).resolve().parent.parent / "spec" / "traces"
+
+
+def reason_to_skip() -> str:
+    if not shutil.which("java"):
+        return "TLC needs Java, and there is none"
+    jar = Path(os.environ.get("TLA2TOOLS_JAR") or tlc.CACHED_JAR).expanduser()
+    return "" if jar.is_file() else "no tla2tools.jar: set TLA2TOOLS_JAR, or run `make check` once"
+
+
+with_tlc = pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip())
+
+
+def both(directory: Path) -> tuple[Result, Result]:
+    """What each engine says; they must say the same of the same event."""
+    replayed, audited = replay(directory), audit(directory)
+    assert audited.verdict is replayed.verdict, (replayed.violation, audited.violation)
+    if replayed.violation and audited.violation:
+        assert audited.violation.where == replayed.violation.where
+    return replayed, audited
+
+
+@with_tlc
+@pytest.mark.parametrize("name", ["06", "16", "24"])
+def test_a_behaviour_of_the_protocol_is_one_to_both(name: str) -> None:
+    assert both(TRACES / "good" / name)[1].verdict is Verdict.HOLDS
+
+
+@with_tlc
+@pytest.mark.parametrize(
+    ("name", "condition"),
+    [
+        ("AnyLog", "UpToDate"),
+        ("CountedOld", "MayCommit"),
+        ("OldClaim", "MayActivate"),
+        ("Shortened", "Continues"),
+        ("StaleStore", "MayStore"),
+        ("TwoVotes", "MayVote"),
+    ],
+)
+def test_a_wrong_protocol_is_refused_by_both_and_the_condition_is_named(name: str, condition: str) -> None:
+    violation = both(TRACES / "broken" / f"HACoordination{name}")[1].violation
+    assert violation
+    assert condition in violation.expected
+
+
+@with_tlc
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_simulated_run_with_faults_holds_for_both_piece_by_piece(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trace_check.audit.PIECE", 40)
+    differential.simulate(tmp_path, seed, 80)
+    assert both(tmp_path)[1].verdict is Verdict.HOLDS
+
+
+def lost_vote_in_a_later_piece(story: Story) -> Event:
+    """What n3 has voted is known from two pieces before."""
+    story.campaign("n1")
+    story.campaign("n2")
+    story.grant("n3", "n1")
+    for _ in range(6):
+        story.transfer("n3", "FOLLOWER")
+        story.transfer("n3", "UNKNOWN")
+    return story.grant("n3", "n2")
+
+
+@with_tlc
+@pytest.mark.parametrize(
+    "case",
+    [
+        lost_vote_in_a_later_piece,
+        wrong.entry_forgotten,
+        wrong.voter_understates_its_log,
+        wrong.stores_that_do_not_reach,
+        wrong.ack_above_the_successors_record,
+    ],
+)
+def test_a_wrong_run_is_refused_by_both_in_whatever_piece_it_is(
+    case: Callable[[Story], Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trace_check.audit.PIECE", 8)
+    story = Story("n1", "n2", "n3")
+    event = case(story)
+    violation = both(story.save(tmp_path))[1].violation
+    assert violation
+    assert violation.rule == "HACoordination"
+    assert violation.where
+    assert [violation.where.node, violation.where.inc, violation.where.seq] == story.ref(event)
+
+
+@with_tlc
+def test_an_older_entry_below_a_later_one_that_a_quorum_has_is_committed_to_the_protocol_alone(tmp_path: Path) -> None:
+    """The format wants a leader's Commit to end on an entry of its own term, MayCommit one that is acknowledged."""
+    story = Story("n1", "n2", "n3")
+    wrong.commit_of_an_older_term_by_counting(story)
+    replayed, audited = replay(story.save(tmp_path)), audit(tmp_path)
+    assert replayed.violation
+    assert replayed.violation.rule == "CommitOwnTerm"
+    assert audited.verdict is Verdict.HOLDS
+
+
+@with_tlc
+def test_the_command_says_the_same_words_with_the_same_exit_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = str(TRACES / "broken" / "HACoordinationHalf")
+    assert main(["tlc", broken]) == main(["replay", broken]) == 1
+    assert [line.partition(" at ")[0] for line in capsys.readouterr().out.splitlines() if " at " in line] == [
+        "VIOLATION of HACoordination",
+        "VIOLATION of ElectionQuorum",
+    ]
+    story = Story("n1", "n2", "n3")
+    del story.files["n3", "1-00000001"]
+    assert main(["tlc", str(story.save(tmp_path))]) == main(["replay", str(tmp_path)]) == 3
+    assert [line for line in capsys.readouterr().out.splitlines() if "no trace of n3" in line] == [
+        "INCOMPLETE: no violation in 2 events, but missing: no trace of n3, a voter"
+    ] * 2
+
+
+def test_without_java_or_jar_it_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    good = str(TRACES / "good" / "01")
+    monkeypatch.setenv("TLA2TOOLS_JAR", str(tmp_path / "none.jar"))
+    assert main(["tlc", good]) == 2
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["tlc", good]) == 2
+    assert "needs Java" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_value_is_read_as_tlc_prints_it() -> None:
+    printed = '<< "reached",\n  [ a |-> <<1, -2>>,\n    b |-> {"x", "y"},\n'
+    printed += "    c |-> [n1 |-> None, n2 |-> <<>>],\n    d |-> TRUE ] >>\n"
+    found = tlc._read(printed + "@!@!@STARTMSG 2194:0 @!@!@\nThe depth of it is 7.\n@!@!@ENDMSG 2194 @!@!@\n")
+    assert found.depth == 7
+    assert found.printed["reached"][0] == {
+        "a": (1, -2), "b": frozenset({"x", "y"}), "c": {"n1": None, "n2": ()}, "d": True,
+    }
+
+
+def test_what_a_piece_cannot_ask_about_is_not_in_its_state() -> None:
+    """A thousand entries and three terms behind everything that is named are one entry and one term."""
+    log = (Run(2, 1, "n1", 300), Run(5, 2, "n2", 700), Run(7, 3, "n1", 1_000))
+    members = {name: Member(7, log, "FOLLOWER", "follower", 7) for name in ("n1", "n2")}
+    terms = {t: Term(log[: at + 1], log[at].last, True, frozenset({log[at].owner})) for at, t in enumerate((2, 5, 7))}
+    step = Step("Store", "n2", 7, None, 1, last=1_000, last_term=7)  # type: ignore[arg-type]
+    piece = Piece(State(members, terms), [step])
+    assert list(piece.state.terms) == [7]
+    assert (piece.term(7), piece.index(1_000), piece.index(1_001)) == (1, 1, 1)
+    assert piece._entries(piece.state.members["n1"].log) == [{"term": 1, "epoch": 1, "owner": "n1"}]

@@ -1,0 +1,321 @@
+"""The other engine: has TLC follow a trace through HACoordination.tla itself. See docs/audit.md.
+
+`Audit` stands where the judge stands in a replay and gets the same events in the same order. It turns them into steps
+of the protocol (spec/Recorded.tla) and lets TLC take them, a piece at a time. Of the judge's guards and of the views it
+uses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from trace_check import tlc
+from trace_check.configuration import Configuration
+from trace_check.graphs import Graphs
+from trace_check.judge import Handler
+from trace_check.nodes import Cluster, Node
+from trace_check.piece import Member, Piece, State, Step, Term
+from trace_check.read import Source
+from trace_check.replay import Progress, judge_with
+from trace_check.schema import CLIENT_EVENTS, NODE_EVENTS, Event
+from trace_check.starts import Starts
+from trace_check.tree import Leader
+from trace_check.verdict import BadInput, Counts, Coverage, Failover, Refused, Result
+from trace_check.views import Ballots, Fencing, Frontends
+
+# Events in a piece, and leaders: TLC takes a second to start, and longer for each step the more entries and terms.
+PIECE = 200
+LEADERS = 6
+RULE = "HACoordination"
+CONFIG = """SPECIFICATION RecordedSpec
+CONSTANTS
+  None = None
+  Node = {Node}
+  Term = {Term}
+  Stop = {Stop}
+  Steps <- TheSteps
+  Begin <- TheBegin
+  Latest <- Highest
+  Common <- Matching
+INVARIANTS
+  InvNow
+  Reached
+  InTheWay
+PROPERTIES
+  TermsAdvance
+  CommittedStays
+  LeaderOnlyEnds
+  LeaderAppendOnly
+  NothingForgotten
+  LeaderNeverCampaigns
+  ImplementsBallot
+  ImplementsFencing
+  ImplementsFrontend
+CHECK_DEADLOCK FALSE
+"""
+NOTE = "clients' traces, and what only the trace format demands, are no part of HACoordination: see docs/audit.md"
+
+
+def audit(
+    directory: Path | str,
+    *,
+    graphs: Path | str | None = None,
+    allow_gaps: bool = False,
+    progress: Progress | None = None,
+    pick: Callable[[int], int] | None = None,
+) -> Result:
+    """Judge the traces in a directory by TLC on HACoordination.tla, which lies beside the directory of the graphs.
+
+    Raises BadInput as `replay` does, and when there is no Java or no TLC.
+    """
+    tlc.find()
+    return judge_with(Audit, directory, graphs, allow_gaps, progress, pick)
+
+
+class Audit:
+    """One per run. Events must come in an order that respects happens-before (merge.py)."""
+
+    def __init__(self, sources: Sequence[Source], founding: Configuration, graphs: Graphs) -> None:
+        """`founding` as the first Start shows it. Raises BadInput when the specification is not there."""
+        self.voters = founding.voters
+        self.cluster = Cluster(list(sources), founding, (Ballots(graphs), Fencing(graphs), Frontends(graphs)))
+        self.starts = Starts(self.cluster)
+        self.node_handlers: dict[str, Handler] = dict.fromkeys(NODE_EVENTS, self._take)
+        self.client_handlers: dict[str, Handler] = dict.fromkeys(CLIENT_EVENTS, lambda source, event: None)
+        self._sources = sources
+        self._spec = graphs.directory.parent
+        self._state = State({name: Member() for name in self.voters}, {})
+        self._steps: list[Step] = []
+        self._events = 0
+        self._campaigns: dict[str, tuple[int, int]] = {}
+        if not (self._spec / "Recorded.tla").is_file():
+            raise BadInput(f"{self._spec}: no Recorded.tla there; the specification lies beside the graphs (--graphs)")
+
+    def finished(self, source: Source) -> None:
+        """A file has no more lines."""
+
+    def missing(self) -> list[str]:
+        """What keeps a trace without a violation from being accepted."""
+        return [f"no trace of {v}, a voter" for v in self.voters if v not in self.cluster.nodes]
+
+    def coverage(self) -> tuple[Coverage, ...]:
+        """None: there are no graphs here."""
+        return ()
+
+    def failovers(self) -> tuple[Failover, ...]:
+        """None."""
+        return ()
+
+    def notes(self) -> list[str]:
+        """What the verdict does not cover."""
+        return [NOTE]
+
+    def counts(self, events: int) -> Counts:
+        """The numbers of the run, as far as TLC came."""
+        nodes = [s for s in self._sources if not s.client]
+        return Counts(
+            files=len(self._sources),
+            nodes=len(self.cluster.nodes),
+            incarnations=len(nodes),
+            clients=len({s.node for s in self._sources if s.client}),
+            events=events,
+            terms=max((n.term for n in self.cluster.nodes.values()), default=0),
+            leaders=len(self.cluster.tree.terms),
+            epochs=max((leader.epoch for leader in self.cluster.tree.leaders.values()), default=0),
+            entries_committed=max((t.commit for t in self._state.terms.values()), default=0),
+            writes_acknowledged=0,
+            writes_lost=0,
+            writes_unknown=0,
+            writes_failed=0,
+        )
+
+    # --- from events to steps ------------------------------------------------------------------------------------
+
+    def _take(self, source: Source, event: Event) -> None:
+        crashed = source.consumed == 1 and source.of.started and not source.of.ended
+        if "members" in event and event["event"] == "Append":
+            raise BadInput(f"{source.path}:{source.consumed}: the group changes; HACoordination.tla has a fixed one")
+        self._steps += steps(source, event, self.voters, crashed)
+        self._learn(source.of, source, event)
+        self._events += 1
+        if self._events >= PIECE or sum(step.action == "Win" for step in self._steps) >= LEADERS:
+            self.end()
+
+    def _learn(self, node: Node, source: Source, event: Event) -> None:
+        """What `starts.waits_for` goes by, taken at the nodes' word."""
+        tree, term, name = self.cluster.tree, event["term"], event["event"]
+        node.term = max(node.term, term)
+        if name in ("Start", "Exit", "Lose") and node.leads is not None:
+            node.leads.over = True
+            node.leads = None
+        match name:
+            case "Start":
+                node.started, node.ended = True, False
+                node.vote_term, node.vote = (term, event["vote"]) if event["vote"] else (node.vote_term, node.vote)
+                self._stored(node, event)
+            case "Exit":
+                node.ended = True
+            case "Campaign":
+                self.cluster.ballots.election(term).candidates[node.name] = self.voters
+                node.vote_term, node.vote = term, node.name
+                self._campaigns[node.name] = event["last"], event["last_term"]
+                voters = [self.cluster.nodes.get(v) for v in self.voters]
+                self.cluster.ballots.forget_before(min(v.term if v else 0 for v in voters))
+            case "Grant":
+                node.vote_term, node.vote = term, event["candidate"]
+            case "Win":
+                base, base_term = self._campaigns.get(node.name, (0, 0))
+                if term not in tree.leaders and base_term < term and tree.exists(base, base_term):
+                    run = base, base_term, base + 1, base
+                    group = [self.cluster.configuration(base, base_term)]
+                    node.leads = Leader(term, node.name, source, source.consumed, *run, group)
+                    tree.add(node.leads)
+            case "Append" if node.leads is not None and node.leads.term == term:
+                node.leads.last = max(node.leads.last, event["last"])
+                node.leads.epoch = event.get("epoch", node.leads.epoch)
+            case "Store":
+                self._stored(node, event)
+
+    def _stored(self, node: Node, event: Event) -> None:
+        last, last_term = event["last"], event["last_term"]
+        if self.cluster.tree.exists(last, last_term):
+            node.stored, node.stored_term = last, last_term
+            if event["event"] == "Store":
+                node.stored_under = event["term"]
+            else:
+                node.stored_under = max(node.stored_under, last_term)
+
+    # --- to TLC --------------------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Let TLC take the steps there are. Raises Refused at the first that the protocol cannot take."""
+        steps, self._steps, self._events = self._steps, [], 0
+        if not steps:
+            return
+        if foreign := next((s for s in steps if s.node not in self._state.members), None):
+            steps = steps[: steps.index(foreign)]
+        if steps:
+            piece = Piece(self._state, steps)
+            found = self._run(piece, 0)
+            if found.violated:
+                raise self._broken(piece, found)
+            if "reached" not in found.printed:
+                raise self._stuck(piece, found.depth)
+            self._state = piece.read(_record(found.printed["reached"][0]))
+        if foreign:
+            raise self._refused(foreign, f"{foreign.node} to be a voter", "a node of which the protocol knows nothing")
+
+    def _run(self, piece: Piece, stop: int) -> tlc.Run:
+        values = {name: tlc.literal(value) for name, value in piece.config().items()}
+        found = tlc.run("Piece", piece.module(), CONFIG.format(**values, Stop=stop), self._spec)
+        if found.errors:
+            raise BadInput(f"TLC stopped: {' '.join(found.errors)[:1000]}")
+        return found
+
+    def _stuck(self, piece: Piece, at: int) -> Refused:
+        step = piece.origin[at - 1]
+        guards, there = self._run(piece, at).printed["stopped"]
+        assert isinstance(guards, frozenset)
+        wanted = " and ".join(sorted(map(str, guards))) or "its conditions together"
+        state = piece.read(_record(there))
+        return self._refused(step, f"{wanted}, for {action(step)}", describe(state, step))
+
+    def _broken(self, piece: Piece, found: tlc.Run) -> Refused:
+        step = piece.origin[max(0, found.states - 2)]
+        return self._refused(step, f"{found.violated} by {action(step)}", "a state or a step that violates it")
+
+    def _refused(self, step: Step, expected: str, actual: str) -> Refused:
+        refused = Refused(RULE, expected, actual)
+        refused.where = step.source.where(step.seq)
+        return refused
+
+
+def _record(value: object) -> dict[str, Any]:
+    assert isinstance(value, dict)
+    return value
+
+
+def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool) -> Iterator[Step]:
+    """The steps that an event stands for. `crashed`: a Start after an incarnation that did not exit."""
+    name, node, term = event["event"], source.node, event["term"]
+
+    def step(action: str = name, **own: Any) -> Step:
+        return Step(action, node, term, source, source.consumed, **own)
+
+    if node not in voters:
+        if name not in ("Start", "Transfer", "Store", "Commit", "Exit"):
+            yield step()
+        return
+    at: dict[str, Any] = {field: event[field] for field in ("last", "last_term") if field in event}
+    match name:
+        case "Start":
+            if crashed:
+                vote = event["vote"]
+                store = step("Replace", **at), step("Recover", **at)
+                yield from (step("StepAside"), *store)
+                if vote in voters:
+                    yield from (step("Vote", other=vote), *store)
+                yield step("Crash")
+            yield step(**at, other=event["vote"])
+        case "Campaign":
+            yield from (step("Keep", **at), step(**at))
+        case "Grant":
+            yield from (step("Keep", **at), step(**at, other=event["candidate"]))
+        case "Win":
+            yield step(by=tuple(reference[0] for reference in event["grants"]))
+        case "Append":
+            yield step(first=event["first"], last=event["last"], last_term=term, epoch=event.get("epoch"))
+        case "Store":
+            yield step(**at)
+        case "Commit":
+            _, last, last_term = event["runs"][-1] if event["runs"] else (0, 0, 0)
+            if "stores" in event:
+                by = tuple(reference[0] for reference in event["stores"])
+                epochs = tuple((i, e) for i, e in event.get("epochs", ()))
+                yield step(last=last, last_term=last_term, by=by, epochs=epochs)
+            else:
+                yield step("Learn", last=last, last_term=last_term)
+        case "Activate":
+            yield step(epoch=event["epoch"])
+        case "Ack":
+            yield step(first=event["first"], last=event["last"])
+        case "Transfer":
+            yield step(other=event["to"])
+        case _:
+            yield step()
+
+
+def action(step: Step) -> str:
+    """A step in the words of the specification."""
+    match step.action:
+        case "Open":
+            return f"Win({step.node}) with epoch {step.epoch} in term {step.term}"
+        case "Grant":
+            return f"Grant({step.node}, {step.other}) in term {step.term}, its log ending at {_at(step)}"
+        case "Transfer":
+            return f"Transfer({step.node}, {step.other})"
+        case "Commit" | "Learn":
+            return f"Commit({step.node}) up to {_at(step)} in term {step.term}"
+        case "Append" | "Ack":
+            return f"{step.action}({step.node}) of {step.first} to {step.last} in term {step.term}"
+        case "Start" | "Campaign" | "Store":
+            return f"{step.action}({step.node}) in term {step.term}, its log ending at {_at(step)}"
+    return f"{step.action}({step.node}) in term {step.term}"
+
+
+def _at(step: Step) -> str:
+    return f"{step.last} of term {step.last_term}"
+
+
+def describe(state: State, step: Step) -> str:
+    """What the protocol's state is for the node and the term of a step."""
+    member, term = state.members[step.node], state.terms.get(step.term, Term())
+    end = f"{member.log[-1].last} of term {member.log[-1].term}" if member.log else "0"
+    found = f"{step.node} in term {member.term}, {member.type}, {member.role}, its log ending at {end}"
+    if step.term:
+        found += f"; in term {step.term} its vote is {term.vote.get(step.node)}"
+    if term.log:
+        found += f", the leader's log ends at {term.log[-1].last}, commit is {term.commit}"
+    return found
