@@ -4,7 +4,7 @@
 implementation, only the format on docs/trace-format.md.
 """
 
-from trace_check.replay import replay
+from trace_check.replay import replay, replay_all
 from trace_check.verdict import BadInput, Counts, Coverage, Failover, Refused, Result, Verdict, Violation, Where
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "Violation",
     "Where",
     "replay",
+    "replay_all",
 ]

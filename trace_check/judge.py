@@ -22,16 +22,15 @@ Handler = Callable[[Source, Event], None]
 class Judge:
     """One per replay. Events must come in an order that respects happens-before (merge.py)."""
 
-    def __init__(self, sources: Sequence[Source], voters: Sequence[str], graphs: Graphs) -> None:
+    def __init__(self, voters: Sequence[str], graphs: Graphs) -> None:
         """`voters` as the first Start names them. Raises BadInput when a graph cannot be had."""
         names = tuple(sorted(voters))
         views = Ballots(graphs, names), Fencing(graphs), Frontends(graphs)
-        self.cluster = Cluster(list(sources), names, views)
+        self.cluster = Cluster(names, views)
         self.starts = Starts(self.cluster)
         self._elections = Elections(self.cluster)
         self._logs = Logs(self.cluster)
         self._clients = Clients(self.cluster)
-        self._sources = sources
         self.node_handlers: dict[str, Handler] = {
             "Start": self.starts.start,
             "Campaign": self._elections.campaign,
@@ -60,6 +59,11 @@ class Judge:
         else:
             self.starts.finished(source)
 
+    def may_pause(self, source: Source) -> None:
+        """A file has no more lines for now, and may well end here. Raises Refused."""
+        if not source.client:
+            self.starts.finished(source)
+
     def missing(self) -> list[str]:
         """What keeps a trace without a violation from being accepted."""
         cluster = self.cluster
@@ -79,12 +83,12 @@ class Judge:
     def counts(self, events: int) -> Counts:
         """The numbers of the run, as far as it was judged."""
         cluster, clients = self.cluster, self._clients
-        nodes = [s for s in self._sources if not s.client]
+        nodes = [s for s in cluster.sources if not s.client]
         return Counts(
-            files=len(self._sources),
+            files=sum(len(s.parts) for s in cluster.sources),
             nodes=len(cluster.nodes),
             incarnations=len(nodes),
-            clients=len({s.node for s in self._sources if s.client}),
+            clients=len({s.node for s in cluster.sources if s.client}),
             events=events,
             terms=max((n.term for n in cluster.nodes.values()), default=0),
             leaders=len(cluster.tree.terms),

@@ -1,7 +1,7 @@
 """Runs through all files at once in an order that respects happens-before, holding only a chunk of each.
 
 An event is ready when everything its `after` names has been judged, its predecessor in its own file too, and the node's
-previous incarnation to its end. A Start is ready when the judge says so (starts.py). Which of the ready events comes
+previous incarnation to its end. Of files that are still being written, an incarnation ends when the next one is there. A Start is ready when the judge says so (starts.py). Which of the ready events comes
 first must not matter to the verdict; `pick` is there for tests to try.
 """
 
@@ -9,57 +9,59 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from trace_check.judge import Judge
-from trace_check.nodes import rank
-from trace_check.read import Source
-from trace_check.schema import Reference
+from trace_check.read import RANK, Source
 from trace_check.starts import Wait
+from trace_check.stuck import Blocked
+from trace_check.verdict import BadInput
 
 # Events of one file in a row. Files that run side by side find what they cite in chunks still at hand.
 TURN = 256
 TELL_EVERY = 5_000
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """A file that cannot go on: its next event, and the reference or the fact that event waits for."""
-
-    source: Source
-    seq: int
-    reference: Reference | None
-    wait: Wait | None
-
-
 class Merge:
     """Feeds a judge until the files end, an event is refused, or nothing is ready any more."""
 
-    def __init__(self, sources: Sequence[Source], judge: Judge, pick: Callable[[int], int] | None = None) -> None:
-        """`sources` by node and incarnation; `pick(n)` chooses one of n ready files, for one event at a time."""
+    def __init__(self, judge: Judge, pick: Callable[[int], int] | None = None) -> None:
+        """`pick(n)` chooses one of n ready incarnations, for one event at a time."""
         self._judge = judge
         self._pick = pick
         self._by_name = judge.cluster.incarnations
-        self._sources = sources
+        self._sources = judge.cluster.sources
         self._ready: deque[Source] = deque()
         self._parked: dict[Source, Wait] = {}
+        # Those that may grow and have no more events yet.
+        self._idle: list[Source] = []
+        self._last: dict[str, Source] = {}
         self.current: Source | None = None
         self.events = 0
-        previous: Source | None = None
-        for source in sources:
-            if previous is not None and previous.node == source.node:
-                rank(source, previous)
-                previous.next_inc = source
-            else:
-                rank(source, None)
-                self._ready.append(source)
-            previous = source
 
-    def run(self, progress: Callable[[int], None]) -> None:
-        """Judge everything that is ready; `progress` is told the number of events now and then. Raises Refused."""
+    def add(self, source: Source) -> None:
+        """One more incarnation, after all earlier ones of its node. Raises BadInput."""
+        previous = self._last.get(source.node)
+        if previous is None:
+            self._ready.append(source)
+        elif source.counter < previous.counter:
+            raise BadInput(f"{source.path}: {source} came after {previous}; judge the directory anew")
+        else:
+            # That one cannot grow any more.
+            source.base = previous.base + RANK
+            previous.next_inc = source
+            previous.growing = False
+        self._last[source.node] = source
+        self._judge.cluster.add(source)
+        for other in self._waiting():
+            if other.waiting_for is not None and other.waiting_for[:2] == [source.node, source.inc]:
+                other.waiting_for = None
+                self._ready.append(other)
+
+    def run(self, progress: Callable[[], None], stop: Callable[[], bool] = lambda: False) -> None:
+        """Judge everything that is ready; `progress` is called now and then. Raises Refused."""
         ready, pick = self._ready, self._pick
-        tell_at = TELL_EVERY
-        while ready or self._unpark():
+        tell_at = self.events + TELL_EVERY
+        while (ready or self._unpark()) and not stop():
             if pick is not None:
                 ready.rotate(-pick(len(ready)))
             self.current = source = ready.popleft()
@@ -72,18 +74,38 @@ class Merge:
                 self._unpark()
             if self.events >= tell_at:
                 tell_at = self.events + TELL_EVERY
-                progress(self.events)
+                progress()
+
+    def resume(self) -> None:
+        """See whether those that had no more events have some now."""
+        self._ready.extend(self._idle)
+        self._idle.clear()
+
+    def end(self) -> bool:
+        """Nothing grows any more; whether everything that was written has been read. Raises Refused."""
+        for source in self._sources:
+            source.growing = False
+        for source in self._idle:
+            self.current = source
+            source.end()
+            self._finish(source)
+        self._idle.clear()
+        return not self._ready
 
     def stuck(self) -> list[Blocked]:
-        """Why the files that have not ended cannot go on; empty when all have."""
-        waiting = [s for s in self._sources if s.waiting_for is not None and s not in self._parked and not s.finished]
-        found = [Blocked(s, s.consumed + 1, s.waiting_for, None) for s in waiting]
+        """Why the incarnations that have not ended cannot go on; empty when all have, or may grow."""
+        found = [Blocked(s, s.consumed + 1, s.waiting_for, None) for s in self._waiting()]
         return found + [Blocked(s, s.consumed + 1, None, wait) for s, wait in self._parked.items()]
+
+    def _waiting(self) -> list[Source]:
+        ready = set(self._ready)
+        return [s for s in self._sources if s.waiting_for is not None and not s.finished and s not in ready]
 
     def _turn(self, source: Source, limit: int) -> None:
         """Judge up to `limit` events of one file, until one has to wait."""
         if not source.consumed and not self._may_start(source):
             return
+        source.waiting_for = None
         handlers = self._judge.client_handlers if source.client else self._judge.node_handlers
         by_name, heard, awaited = self._by_name, source.heard, source.awaited
         batch, seq = source.batch, source.consumed
@@ -91,9 +113,9 @@ class Merge:
         for _ in range(limit):
             if at >= len(batch):
                 if not source.load():
-                    self._finish(source)
+                    self._dry(source)
                     return
-                batch, at = source.batch, 0
+                batch, at = source.batch, seq + 1 - source.first
             event = batch[at]
             if "after" in event:
                 for reference in event["after"]:
@@ -120,7 +142,7 @@ class Merge:
 
     def _may_start(self, source: Source) -> bool:
         if not source.batch and not source.load():
-            self._finish(source)
+            self._dry(source)
             return False
         wait = None if source.client else self._judge.starts.waits_for(source, source.batch[0])
         if wait is not None:
@@ -135,9 +157,17 @@ class Merge:
         self._ready.extend(again)
         return bool(again)
 
+    def _dry(self, source: Source) -> None:
+        """There are no more events: at the end, or for now."""
+        if source.growing:
+            self._judge.may_pause(source)
+            self._idle.append(source)
+        else:
+            self._finish(source)
+
     def _finish(self, source: Source) -> None:
         source.finished = True
         source.heard = {}
         self._judge.finished(source)
-        if source.next_inc is not None and source.gap is None:
+        if source.next_inc is not None and source.reader.gap is None:
             self._ready.append(source.next_inc)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from trace_check.read import RANK, Source
+from trace_check.read import Source
 from trace_check.schema import Event, Reference
 from trace_check.tree import Leader, LogTree
 from trace_check.verdict import Refused
@@ -111,7 +111,7 @@ class Digests:
 class Cluster:
     """Everything the judge knows: the nodes, the log tree and the views."""
 
-    def __init__(self, sources: Sequence[Source], voters: tuple[str, ...], views: Views) -> None:
+    def __init__(self, voters: tuple[str, ...], views: Views) -> None:
         """`voters` sorted, as the first Start names them."""
         self.voters = voters
         self.majority = len(voters) // 2 + 1
@@ -120,12 +120,15 @@ class Cluster:
         self.digests = Digests(self.tree)
         self.disks: dict[str, str] = {}
         self.nodes: dict[str, Node] = {}
+        self.sources: list[Source] = []
         self.incarnations: dict[str, dict[str, Source]] = {}
-        for source in sources:
-            self.incarnations.setdefault(source.node, {})[source.inc] = source
-            if not source.client:
-                node = self.nodes.setdefault(source.node, Node(source.node, self.frontends.initial))
-                source.of = node
+
+    def add(self, source: Source) -> None:
+        """One more incarnation, after the earlier ones of its node."""
+        self.sources.append(source)
+        self.incarnations.setdefault(source.node, {})[source.inc] = source
+        if not source.client:
+            source.of = self.nodes.setdefault(source.node, Node(source.node, self.frontends.initial))
 
     def enter(self, source: Source, term: int) -> Node:
         """The node whose event this is, now in the event's term. Guard TermMonotonic."""
@@ -195,8 +198,3 @@ class Cluster:
     def sources_of(self, name: str) -> Iterator[Source]:
         """The incarnations of a node."""
         yield from self.incarnations.get(name, {}).values()
-
-
-def rank(source: Source, predecessor: Source | None) -> None:
-    """Place an incarnation after the previous one of its node."""
-    source.base = RANK if predecessor is None else predecessor.base + RANK

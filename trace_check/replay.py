@@ -1,24 +1,116 @@
-"""From a directory of traces to a Result: read, merge, judge, and the explanation of how it ended."""
+"""From a directory of traces to Results: read, merge, judge, and the explanation of how it ended."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-import networkx as nx
-
 from trace_check.graphs import Graphs
 from trace_check.judge import Judge
-from trace_check.merge import Blocked, Merge
-from trace_check.nodes import Cluster
-from trace_check.read import Source, open_directory, total_bytes
-from trace_check.starts import Wait
+from trace_check.merge import Merge
+from trace_check.parts import Part
+from trace_check.read import Directory, Incarnations, Source
+from trace_check.schema import Event
+from trace_check.stuck import explain
 from trace_check.verdict import BadInput, Refused, Result, Verdict, Violation
 
 DEFAULT_GRAPHS = Path(__file__).resolve().parent.parent / "spec" / "graphs"
 Progress = Callable[[int, int, int], None]
+Files = list[tuple[Part, Event]]
+
+
+class Replay:
+    """The judging of one cluster's traces, at once or as they are written."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        sources: Sequence[Source],
+        graphs: Graphs,
+        pick: Callable[[int], int] | None = None,
+    ) -> None:
+        """`sources` by node and incarnation. Raises BadInput when there is nothing to judge."""
+        self._directory = directory
+        self._began = time.monotonic()
+        voters = next((s.voters for s in sources if s.voters is not None), None)
+        if voters is None:
+            raise BadInput(
+                f"{directory.path}: no Start in any file; give the traces of the nodes, not only of clients"
+            )
+        self._judge = Judge(voters, graphs)
+        self._merge = Merge(self._judge, pick)
+        self._missing: list[str] = []
+        self.violation: Violation | None = None
+        for source in sources:
+            self._merge.add(source)
+
+    @property
+    def events(self) -> int:
+        """How many have been judged."""
+        return self._merge.events
+
+    @property
+    def read_bytes(self) -> int:
+        """How much of all files has been read."""
+        return sum(s.read_bytes for s in self._judge.cluster.sources)
+
+    @property
+    def pending(self) -> int:
+        """How many incarnations wait for something that has not been read."""
+        return len(self._merge.stuck())
+
+    def add(self, source: Source) -> None:
+        """An incarnation that was not there before. Raises BadInput."""
+        self._merge.add(source)
+
+    def go_on(self, progress: Callable[[], None], stop: Callable[[], bool] = lambda: False) -> None:
+        """Judge all there is, until a violation."""
+        with self._catching():
+            self._merge.resume()
+            self._merge.run(progress, stop)
+            if not stop():
+                self.violation, _ = explain(self._merge.stuck(), self._judge.cluster)
+
+    def end(self) -> Result:
+        """The verdict. Nothing more is read: what waits for more waits in vain. Raises BadInput."""
+        complete = True
+        if self.violation is None:
+            with self._catching():
+                complete = self._merge.end()
+                self.violation, self._missing = explain(self._merge.stuck(), self._judge.cluster)
+        sources = self._judge.cluster.sources
+        missing = [s.reader.gap for s in sources if s.reader.gap] + self._missing + self._judge.missing()
+        if not complete:
+            missing.append("what had not been read when the checker was stopped")
+        verdict = Verdict.VIOLATION if self.violation else Verdict.INCOMPLETE if missing else Verdict.HOLDS
+        return Result(
+            verdict,
+            str(self._directory.path),
+            self._judge.counts(self.events),
+            self._judge.coverage(),
+            self._judge.failovers(),
+            self.violation,
+            tuple(missing),
+            tuple(self._directory.notes() + [note for s in sources for note in s.reader.notes] + _skipped(sources)),
+            time.monotonic() - self._began,
+        )
+
+    def close(self) -> None:
+        """Close all files."""
+        for source in self._judge.cluster.sources:
+            source.reader.close()
+
+    @contextmanager
+    def _catching(self) -> Iterator[None]:
+        try:
+            yield
+        except Refused as refused:
+            current = self._merge.current
+            where = current.where(current.consumed) if current is not None else None
+            self.violation = Violation(refused.rule, refused.expected, refused.actual, where, refused.step)
 
 
 def replay(
@@ -27,136 +119,106 @@ def replay(
     graphs: Path | str | None = None,
     allow_gaps: bool = False,
     progress: Progress | None = None,
+    jobs: int = 1,
     pick: Callable[[int], int] | None = None,
 ) -> Result:
-    """Judge the traces in a directory on the state graphs of the specification.
+    """Judge the traces of one cluster, in a directory, on the state graphs of the specification.
 
-    `progress(events, bytes_read, bytes_total)` is called now and then. Raises BadInput when there is nothing to judge.
+    `progress(events, bytes_read, bytes_total)` is called now and then; `jobs` is how many processes may be at work.
+    Raises BadInput when there is nothing to judge, or traces of several clusters.
     """
-    began = time.monotonic()
-    directory = Path(directory)
-    sources, notes = open_directory(directory, allow_gaps=allow_gaps)
-    total = total_bytes(sources)
-    judge = Judge(sources, _voters(directory, sources), Graphs(Path(graphs) if graphs else DEFAULT_GRAPHS))
-    merge = Merge(sources, judge, pick)
-
-    def tell(events: int) -> None:
-        if progress is not None:
-            progress(events, sum(s.read_bytes for s in sources), total)
-
-    violation: Violation | None = None
-    missing: list[str] = []
-    try:
-        merge.run(tell)
-        gaps = [s.gap for s in sources if s.gap]
-        violation, missing = _explain(merge.stuck(), judge.cluster, gaps)
-    except Refused as refused:
-        current = merge.current
-        where = current.where(current.consumed) if current is not None else None
-        violation = Violation(refused.rule, refused.expected, refused.actual, where, refused.step)
-    finally:
-        for source in sources:
-            source.close()
-    missing += judge.missing()
-    verdict = Verdict.VIOLATION if violation else Verdict.INCOMPLETE if missing else Verdict.HOLDS
-    return Result(
-        verdict,
-        str(directory),
-        judge.counts(merge.events),
-        judge.coverage(),
-        judge.failovers(),
-        violation,
-        tuple(missing),
-        tuple(notes + [note for s in sources for note in s.notes] + _skipped(sources)),
-        time.monotonic() - began,
-    )
+    found = Directory(Path(directory))
+    clusters = _by_cluster(found)
+    if len(clusters) > 1:
+        raise BadInput(
+            f"{directory}: traces of {len(clusters)} clusters, {', '.join(sorted(clusters))}: judge them one by one "
+            "with replay_all, or keep the traces of each cluster in a directory of its own"
+        )
+    return _Job(found, Graphs(Path(graphs or DEFAULT_GRAPHS)), allow_gaps, progress, jobs, pick).judge(*clusters.values())
 
 
-def _voters(directory: Path, sources: list[Source]) -> list[str]:
-    for source in sources:
-        if source.voters is not None:
-            return source.voters
-    raise BadInput(f"{directory}: no Start in any file; give the traces of the nodes, not only of clients")
+def replay_all(
+    directory: Path | str,
+    *,
+    graphs: Path | str | None = None,
+    allow_gaps: bool = False,
+    progress: Progress | None = None,
+    jobs: int = 1,
+) -> dict[str, Result | BadInput]:
+    """As `replay`, for each of the clusters whose traces are in a directory, by the clusters' names.
+
+    A cluster that cannot be judged has a BadInput; raises BadInput when that is so of the whole directory.
+    """
+    found = Directory(Path(directory))
+    clusters = _by_cluster(found)
+    job = _Job(found, Graphs(Path(graphs or DEFAULT_GRAPHS)), allow_gaps, progress, jobs)
+    results: dict[str, Result | BadInput] = {}
+    for name, files in sorted(clusters.items()):
+        try:
+            results[name] = job.judge(files)
+        except BadInput as error:
+            results[name] = error
+    return results
 
 
-def _skipped(sources: list[Source]) -> list[str]:
+def _by_cluster(directory: Directory) -> dict[str, Files]:
+    clusters: dict[str, Files] = {}
+    for part, head in directory.look():
+        clusters.setdefault(head["cluster"], []).append((part, head))
+    if not clusters:
+        raise BadInput(f"{directory.path}: no *.ndjson files with a line; give the directory of a run's traces")
+    return clusters
+
+
+class _Job:
+    """What the clusters of a directory have in common."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        graphs: Graphs,
+        allow_gaps: bool,
+        progress: Progress | None,
+        jobs: int,
+        pick: Callable[[int], int] | None = None,
+    ) -> None:
+        self._directory = directory
+        self._graphs = graphs
+        self._allow_gaps = allow_gaps
+        self._progress = progress
+        self._jobs = jobs
+        self._pick = pick
+        self._total = directory.bytes()
+        # Of the clusters judged before.
+        self._events = 0
+        self._read_bytes = 0
+
+    def judge(self, files: Files) -> Result:
+        """One cluster. Raises BadInput."""
+        incarnations = Incarnations(allow_gaps=self._allow_gaps)
+        for part, head in files:
+            incarnations.add(part, head)
+        replay = Replay(self._directory, incarnations.in_order(), self._graphs, self._pick)
+        try:
+            replay.go_on(lambda: self._tell(replay))
+            return replay.end()
+        finally:
+            replay.close()
+            self._events += replay.events
+            self._read_bytes += replay.read_bytes
+
+    def _tell(self, replay: Replay) -> None:
+        if self._progress is not None:
+            self._progress(self._events + replay.events, self._read_bytes + replay.read_bytes, self._total)
+
+
+def _skipped(sources: Sequence[Source]) -> list[str]:
     """Incarnations that were counted and left nothing: killed before their Start, or not collected."""
     notes: list[str] = []
-    for before, after in pairwise(sources):
+    for before, after in pairwise(sorted(sources, key=lambda s: (s.node, s.counter))):
         if before.node == after.node and after.counter > before.counter + 1:
             notes.append(
                 f"{before.node} has no trace between incarnations {before.inc} and {after.inc}: killed before its "
                 "Start, or a file was not collected"
             )
     return notes
-
-
-def _explain(stuck: list[Blocked], cluster: Cluster, gaps: list[str]) -> tuple[Violation | None, list[str]]:
-    """Why nothing was ready while files had not ended: a circle, something impossible, or something missing."""
-    missing = list(gaps)
-    if not stuck:
-        return None, missing
-    waits = nx.DiGraph()
-    impossible: list[Violation] = []
-    for blocked in stuck:
-        source = blocked.source
-        waits.add_node(source)
-        if blocked.reference is not None:
-            target = cluster.incarnations.get(blocked.reference[0], {}).get(blocked.reference[1])
-            if target is None or target.finished:
-                missing.append(_reference_missing(blocked, target))
-            else:
-                waits.add_edge(source, _at_work(target, cluster))
-        elif (wait := blocked.wait) is not None:
-            suppliers = [s for name in wait.suppliers for s in cluster.sources_of(name) if not s.finished]
-            for supplier in suppliers:
-                waits.add_edge(source, _at_work(supplier, cluster))
-            if not wait.suppliers or _ends_early(wait, cluster):
-                missing.append(f"{wait.what} ({source.path}:{blocked.seq}, the Start of {source})")
-            elif not suppliers:
-                impossible.append(Violation(wait.guard, wait.what, "no event that shows it", source.where(blocked.seq)))
-    if impossible:
-        return impossible[0], missing
-    if not missing:
-        circle = [edge[0] for edge in nx.find_cycle(waits)]
-        members = tuple(_member(b) for s in circle for b in stuck if b.source is s)
-        for blocked in stuck:
-            if blocked.wait is not None and blocked.source in circle:
-                found = "no event that shows it but what happens after this Start"
-                where = blocked.source.where(blocked.seq)
-                return Violation(blocked.wait.guard, blocked.wait.what, found, where, None, members), []
-        found = "a circle: each waits for the next"
-        return Violation("HappensBefore", "events in some order", found, None, None, members), []
-    return None, missing
-
-
-def _at_work(target: Source, cluster: Cluster) -> Source:
-    """The incarnation that has to go on before this one can: the node's first one that has not ended."""
-    return next(s for s in cluster.sources_of(target.node) if not s.finished)
-
-
-def _ends_early(wait: Wait, cluster: Cluster) -> bool:
-    """Whether a supplier's last file may just end too early: the node had neither exited nor gone beyond the term."""
-    for name in wait.suppliers:
-        node = cluster.nodes.get(name)
-        if node is None:
-            return True
-        if all(s.finished for s in cluster.sources_of(name)) and not node.ended and node.term <= wait.term:
-            return True
-    return False
-
-
-def _reference_missing(blocked: Blocked, target: Source | None) -> str:
-    node, inc, seq = blocked.reference or ("", "", 0)
-    who = f"event {blocked.seq} of {blocked.source} ({blocked.source.path}:{blocked.seq}) refers to event {seq}"
-    if target is None:
-        return f"the file of {node} {inc}: {who} of it"
-    return f"the end of {target.path}, which stops at event {target.consumed}: {who} of {target}"
-
-
-def _member(blocked: Blocked) -> str:
-    if blocked.reference is not None:
-        node, inc, seq = blocked.reference
-        return f"{blocked.source.path}:{blocked.seq} happens after event {seq} of {node} {inc}"
-    assert blocked.wait is not None
-    return f"{blocked.source.path}:{blocked.seq} happens after {blocked.wait.what}"
