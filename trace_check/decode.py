@@ -13,7 +13,7 @@ from trace_check.verdict import BadInput
 
 
 class Chunk(NamedTuple):
-    """Whole lines of one part: where they are in its text, what they say, and how much of all files was read by then."""
+    """Whole lines of one part: where in its text they are, what they say, how much of the files was read by then."""
 
     part: int
     start: int

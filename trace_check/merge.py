@@ -1,14 +1,15 @@
 """Runs through all files at once in an order that respects happens-before, holding only a chunk of each.
 
 An event is ready when everything its `after` names has been judged, its predecessor in its own file too, and the node's
-previous incarnation to its end. Of files that are still being written, an incarnation ends when the next one is there. A Start is ready when the judge says so (starts.py). Which of the ready events comes
-first must not matter to the verdict; `pick` is there for tests to try.
+previous incarnation to its end; while files are still being written, that is when the next one is there. A Start is
+ready when the judge says so (starts.py). Which of the ready events comes first must not matter to the verdict; `pick`
+is there for tests to try.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from trace_check.judge import Judge
 from trace_check.read import RANK, Source

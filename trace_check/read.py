@@ -7,7 +7,6 @@ else from the file. Hence nothing has to be kept in memory because somebody migh
 
 from __future__ import annotations
 
-import os
 import zlib
 from array import array
 from bisect import bisect_right, insort
@@ -17,9 +16,9 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trace_check import schema
+from trace_check import parts, schema
 from trace_check.decode import Chunk, Decoder, Reader, parse
-from trace_check.parts import CHUNK, Part, first_line, trace_files
+from trace_check.parts import Part, first_line, trace_files
 from trace_check.schema import Event, Reference
 from trace_check.verdict import BadInput, Where
 
@@ -35,9 +34,13 @@ POINTS = 256
 class Window:
     """The chunks that were used last, of all sources: decoded events by (source, chunk)."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self) -> None:
+        self._size = 2
         self._chunks: OrderedDict[tuple[int, int], list[Event]] = OrderedDict()
+
+    def room_for(self, sources: int) -> None:
+        """Choose the size, for so many sources."""
+        self._size = max(32, min(2 * sources, 128))
 
     def get(self, key: tuple[int, int]) -> list[Event] | None:
         """A chunk, if it is still here."""
@@ -49,12 +52,12 @@ class Window:
     def put(self, key: tuple[int, int], events: list[Event]) -> None:
         """Keep a chunk, and forget the one that was not used for longest."""
         self._chunks[key] = events
-        if len(self._chunks) > self.size:
+        if len(self._chunks) > self._size:
             self._chunks.popitem(last=False)
 
 
 class Source:
-    """One incarnation. `consumed` is the seq of the newest event judged, `heard` the newest event of each other node."""
+    """One incarnation. `consumed` is the seq of the newest event judged, `heard` the newest of each other node."""
 
     __slots__ = (
         "_chunk_seq",
@@ -188,7 +191,7 @@ class Source:
 
     def _continues(self, chunk: Chunk) -> bool:
         size = self._chunk_size[-1]
-        return chunk.start == self._chunk_start[-1] + size and chunk.size + size <= CHUNK
+        return chunk.start == self._chunk_start[-1] + size and chunk.size + size <= parts.CHUNK
 
     @property
     def growing(self) -> bool:
@@ -224,7 +227,7 @@ class Incarnations:
         """`growing` if more may still be written to them."""
         self._allow_gaps = allow_gaps
         self._growing = growing
-        self._window = Window(0)
+        self._window = Window()
         self._sources: dict[tuple[str, str], Source] = {}
         self._kinds: dict[str, Source] = {}
 
@@ -236,7 +239,7 @@ class Incarnations:
             source.add(part, head)
             return None
         number = len(self._sources)
-        self._window.size = max(32, min(2 * number + 2, 128))
+        self._window.room_for(number + 1)
         source = Source(number, head, self._window, allow_gaps=self._allow_gaps)
         source.growing = self._growing
         source.add(part, head)
@@ -258,14 +261,14 @@ class Directory:
         """With `growing`, files may be written, renamed and packed while they are being judged."""
         self.path = path
         self._growing = growing
-        self._seen: set[tuple[Path, int]] = set()
-        self._known: dict[tuple[object, ...], Part] = {}
-        self._without_line: list[Path] = []
+        # By what a file's inode, size and time were, those that have not changed are passed over.
+        self._seen: dict[Path, tuple[int, int, int]] = {}
+        self._known: dict[bytes, Part] = {}
+        self._without_line: set[Path] = set()
 
     def look(self) -> list[tuple[Part, Event]]:
         """The files that are new since the last look, with the event each begins with. Raises BadInput."""
         found: list[tuple[Part, Event]] = []
-        self._without_line = []
         paths = trace_files(self.path)
         for path in paths:
             part_and_head = self._open(path, POINTS // len(paths))
@@ -275,7 +278,7 @@ class Directory:
 
     def notes(self) -> list[str]:
         """What there is to say of files without a line."""
-        return [f"{path}: holds no complete line and was left out" for path in self._without_line]
+        return [f"{path}: holds no complete line and was left out" for path in sorted(self._without_line)]
 
     def bytes(self) -> int:
         """How much there is to read, in all parts known so far."""
@@ -287,26 +290,28 @@ class Directory:
 
     def _open(self, path: Path, points: int) -> tuple[Part, Event] | None:
         try:
+            status = path.stat()
+            state = status.st_ino, status.st_size, status.st_mtime_ns
+            if self._seen.get(path) == state:
+                return None
             with FileIO(path) as file:
-                key = path, os.fstat(file.fileno()).st_ino
-                if key in self._seen:
-                    return None
                 line = first_line(file)
         except FileNotFoundError:
             # Renamed since it was listed.
             return None
         except (OSError, zlib.error) as error:
             raise BadInput(f"{path}: cannot be read: {error}") from None
+        self._seen[path] = state
         if line is None:
-            self._without_line.append(path)
+            self._without_line.add(path)
             return None
-        self._seen.add(key)
-        head = parse(line, f"{path}:1")
-        part = Part(path, line, head["seq"], points)
-        known = self._known.setdefault((head["cluster"], head["node"], head["inc"], part.first), part)
-        if known is not part and self._growing:
-            # Renamed or packed; while both files are there, the first one serves.
-            if not known.in_place():
+        self._without_line.discard(path)
+        known = self._known.get(line)
+        if known is not None and self._growing:
+            # Renamed, packed, or only longer. While both a file and its archive are there, the first one serves.
+            if known.path != path and not known.in_place():
                 known.path = path
             return None
+        head = parse(line, f"{path}:1")
+        self._known[line] = part = Part(path, line, head["seq"], points)
         return part, head

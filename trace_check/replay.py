@@ -134,7 +134,8 @@ def replay(
             f"{directory}: traces of {len(clusters)} clusters, {', '.join(sorted(clusters))}: judge them one by one "
             "with replay_all, or keep the traces of each cluster in a directory of its own"
         )
-    return _Job(found, Graphs(Path(graphs or DEFAULT_GRAPHS)), allow_gaps, progress, jobs, pick).judge(*clusters.values())
+    job = _Job(found, Graphs(Path(graphs or DEFAULT_GRAPHS)), allow_gaps, progress, jobs, pick)
+    return job.judge(*clusters.values())
 
 
 def replay_all(
