@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from trace_check.clients import Clients
@@ -10,13 +10,10 @@ from trace_check.elections import Elections
 from trace_check.graphs import Graphs
 from trace_check.logs import Logs
 from trace_check.nodes import Cluster
-from trace_check.read import Source
-from trace_check.schema import Event
+from trace_check.read import Handler, Source
 from trace_check.starts import Starts
 from trace_check.verdict import Counts, Coverage, Failover
 from trace_check.views import Ballots, Fencing, Frontends
-
-Handler = Callable[[Source, Event], None]
 
 
 class Judge:
@@ -31,7 +28,7 @@ class Judge:
         self._elections = Elections(self.cluster)
         self._logs = Logs(self.cluster)
         self._clients = Clients(self.cluster)
-        self.node_handlers: dict[str, Handler] = {
+        self._node_handlers: dict[str, Handler] = {
             "Start": self.starts.start,
             "Campaign": self._elections.campaign,
             "Grant": self._elections.grant,
@@ -45,12 +42,17 @@ class Judge:
             "Transfer": self._elections.transfer,
             "Exit": self.starts.exit,
         }
-        self.client_handlers: dict[str, Handler] = {
+        self._client_handlers: dict[str, Handler] = {
             "Invoke": self._clients.invoke,
             "Ok": self._clients.ok,
             "Fail": self._clients.fail,
             "Unknown": self._clients.unclear,
         }
+
+    def add(self, source: Source) -> None:
+        """One more incarnation, after the earlier ones of its node."""
+        self.cluster.add(source)
+        source.handlers = self._client_handlers if source.client else self._node_handlers
 
     def finished(self, source: Source) -> None:
         """A file has no more lines."""

@@ -19,7 +19,8 @@ from trace_check.verdict import BadInput
 
 # Events of one file in a row. Files that run side by side find what they cite in chunks still at hand.
 TURN = 256
-TELL_EVERY = 5_000
+# Turns between two words about progress; thousands of events.
+TELL_EVERY = 1_024
 
 
 class Merge:
@@ -37,7 +38,6 @@ class Merge:
         self._idle: list[Source] = []
         self._last: dict[str, Source] = {}
         self.current: Source | None = None
-        self.events = 0
 
     def add(self, source: Source) -> None:
         """One more incarnation, after all earlier ones of its node. Raises BadInput."""
@@ -52,30 +52,34 @@ class Merge:
             previous.next_inc = source
             previous.growing = False
         self._last[source.node] = source
-        self._judge.cluster.add(source)
+        self._judge.add(source)
         for other in self._waiting():
             if other.waiting_for is not None and other.waiting_for[:2] == [source.node, source.inc]:
                 other.waiting_for = None
                 self._ready.append(other)
 
+    @property
+    def events(self) -> int:
+        """How many have been judged."""
+        return sum(source.consumed for source in self._sources)
+
     def run(self, progress: Callable[[], None], stop: Callable[[], bool] = lambda: False) -> None:
-        """Judge everything that is ready; `progress` is called now and then. Raises Refused."""
+        """Judge everything that is ready; `progress` is called and `stop` asked now and then. Raises Refused."""
         ready, pick = self._ready, self._pick
-        tell_at = self.events + TELL_EVERY
-        while (ready or self._unpark()) and not stop():
+        limit = TURN if pick is None else 1
+        turns = 0
+        while ready or self._unpark():
             if pick is not None:
                 ready.rotate(-pick(len(ready)))
             self.current = source = ready.popleft()
-            before = source.consumed
-            try:
-                self._turn(source, TURN if pick is None else 1)
-            finally:
-                self.events += source.consumed - before
+            self._turn(source, limit)
             if self._parked:
                 self._unpark()
-            if self.events >= tell_at:
-                tell_at = self.events + TELL_EVERY
+            turns += 1
+            if not turns % TELL_EVERY:
                 progress()
+                if stop():
+                    return
 
     def resume(self) -> None:
         """See whether those that had no more events have some now."""
@@ -107,35 +111,36 @@ class Merge:
         if not source.consumed and not self._may_start(source):
             return
         source.waiting_for = None
-        handlers = self._judge.client_handlers if source.client else self._judge.node_handlers
-        by_name, heard, awaited = self._by_name, source.heard, source.awaited
+        handlers, by_name, heard, awaited = source.handlers, self._by_name, source.heard, source.awaited
         batch, seq = source.batch, source.consumed
         at = seq + 1 - source.first
         for _ in range(limit):
-            if at >= len(batch):
+            try:
+                event = batch[at]
+            except IndexError:
                 if not source.load():
                     self._dry(source)
                     return
                 batch, at = source.batch, seq + 1 - source.first
-            event = batch[at]
+                event = batch[at]
             if "after" in event:
                 for reference in event["after"]:
                     node, inc, newest = reference
-                    other = by_name[node].get(inc) if node in by_name else None
-                    if other is None:
+                    try:
+                        other = by_name[node][inc]
+                    except KeyError:
                         source.waiting_for = reference
                         return
                     # Early for an event that has to wait; but nothing asks before it is judged.
                     code = other.base + newest
-                    if code > heard.get(node, 0):
+                    if code > heard[node]:
                         heard[node] = code
                     if other.consumed < newest:
                         source.waiting_for = reference
                         other.awaited.setdefault(newest, []).append(source)
                         return
             at += 1
-            seq += 1
-            source.consumed = seq
+            source.consumed = seq = seq + 1
             handlers[event["event"]](source, event)
             if seq in awaited:
                 self._ready.extend(awaited.pop(seq))
@@ -168,7 +173,7 @@ class Merge:
 
     def _finish(self, source: Source) -> None:
         source.finished = True
-        source.heard = {}
+        source.heard.clear()
         self._judge.finished(source)
         if source.next_inc is not None and source.reader.gap is None:
             self._ready.append(source.next_inc)

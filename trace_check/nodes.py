@@ -164,7 +164,10 @@ class Cluster:
     def cited(self, guard: str, source: Source, reference: Reference, wanted: str, term: int | None) -> Event:
         """The event a reference names: it must exist, have been heard, and be of that kind and term."""
         node, inc, seq = reference
-        of = self.incarnations[node].get(inc) if node in self.incarnations else None
+        try:
+            of = self.incarnations[node][inc]
+        except KeyError:
+            of = None
         # Heard, or earlier in the same file.
         if of is None or (seq >= source.consumed if of is source else of.base + seq > source.heard.get(node, 0)):
             heard = f"a {wanted} that {source.node} has heard of"

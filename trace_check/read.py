@@ -10,7 +10,8 @@ from __future__ import annotations
 import zlib
 from array import array
 from bisect import bisect_right, insort
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # `base` of the k-th incarnation of a node is k * RANK: base + seq orders all events of one node.
 RANK = 1 << 48
+Handler = Callable[["Source", Event], None]
 # For all archives of a directory together (parts.Points), about 40 KiB each.
 POINTS = 256
 
@@ -74,6 +76,7 @@ class Source:
         "counter",
         "finished",
         "first",
+        "handlers",
         "heard",
         "inc",
         "next_inc",
@@ -102,11 +105,12 @@ class Source:
         self.next_inc: Source | None = None
         self.consumed = 0
         self.finished = False
-        self.heard: dict[str, int] = {}
+        self.heard: defaultdict[str, int] = defaultdict(int)
         self.awaited: dict[int, list[Source]] = {}
         self.waiting_for: Reference | None = None
-        # Set by judge: the node whose incarnation this is.
+        # Set by judge: the node whose incarnation this is, and what judges each event.
         self.of: Node
+        self.handlers: dict[str, Handler]
         # The chunk at hand begins with event `first`; the ones before it are found by seq.
         self.batch: list[Event] = []
         self.first = 1
