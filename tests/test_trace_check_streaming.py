@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,81 @@ def test_a_violation_names_the_part_and_the_line_there(tmp_path: Path) -> None:
     assert (Path(where.file).name, where.line, where.seq) == (N1, len(lines) - 40, len(lines))
 
 
+# --- several processes ------------------------------------------------------------------------------------------------
+
+
+def _nothing(story: Story, directory: Path) -> None:
+    pass
+
+
+def _too_much(story: Story, directory: Path) -> None:
+    story.ack("n1", 99, 99)
+    story.save(directory)
+
+
+def _a_bad_line(story: Story, directory: Path) -> None:
+    path = directory / N2
+    path.write_bytes(path.read_bytes().replace(b'"term":1', b'"term":"1"', 9))
+
+
+def _a_gap_and_a_torn_line(story: Story, directory: Path) -> None:
+    (directory / N2).write_bytes(text(story.files["n2", "1-00000001"][:9] + story.files["n2", "1-00000001"][10:]))
+    path = directory / "n3.2-00000002.ndjson"
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def _parts_and_an_archive(story: Story, directory: Path) -> None:
+    lines = story.files["n1", "1-00000001"]
+    (directory / N1).write_bytes(text(lines[30:]))
+    (directory / f"{N1}.1.gz").write_bytes(gzip.compress(text(lines[:30])))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_nothing, _too_much, _a_bad_line, _a_gap_and_a_torn_line, _parts_and_an_archive],
+    ids=lambda f: f.__name__,
+)
+def test_several_processes_find_what_one_finds(
+    change: Callable[[Story, Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if the children read everything."""
+    monkeypatch.setattr("trace_check.workers.JUDGING", 99.0)
+    story = told()
+    change(story, story.save(tmp_path))
+
+    def outcome(jobs: int) -> object:
+        try:
+            result = replay(tmp_path, jobs=jobs, allow_gaps=change is _a_gap_and_a_torn_line)
+        except BadInput as error:
+            return str(error)
+        return asdict(replace(result, seconds=0.0))
+
+    alone = outcome(1)
+    assert outcome(2) == alone
+    assert outcome(3) == alone
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_child_that_dies_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trace_check.workers.JUDGING", 99.0)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    told().save(tmp_path)
+    with pytest.raises(BadInput, match="a child process ended by itself"):
+        replay(tmp_path, jobs=2)
+
+
+def test_many_sources_and_one_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more may be asked for than the pipes hold."""
+    monkeypatch.setattr("trace_check.workers.JUDGING", 99.0)
+    monkeypatch.setattr("trace_check.workers.MOST", 20)
+    story = told()
+    for at in range(100):
+        story.invoke(f"client{at}", "w")
+    story.save(tmp_path)
+    assert replay(tmp_path, jobs=2).verdict is Verdict.HOLDS
+
+
 # --- several clusters -------------------------------------------------------------------------------------------------
 
 
@@ -276,7 +352,7 @@ def test_clusters_of_one_directory_are_judged_one_by_one(
 
 # --- following --------------------------------------------------------------------------------------------------------
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Writers:

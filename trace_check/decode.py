@@ -25,13 +25,13 @@ class Chunk(NamedTuple):
 class Decoder:
     """Lines to events, for one incarnation of a node or client."""
 
-    def __init__(self, head: Event, *, allow_gaps: bool) -> None:
-        """`head` is any of its events."""
-        self.client = head["event"] in schema.CLIENT_EVENTS
-        self._allow_gaps = allow_gaps
-        self._identity = {field: head[field] for field in ("v", "cluster", "node", "inc")}
+    def __init__(self, identity: Event, *, client: bool, allow_gaps: bool) -> None:
+        """`identity` has what all its events share: any of them will do."""
+        self.client = client
+        self.allow_gaps = allow_gaps
+        self.identity = {field: identity[field] for field in ("v", "cluster", "node", "inc")}
         # What a writer puts before `seq` on every line; lines that all begin so are decoded together.
-        prefix = json.dumps(self._identity, separators=(",", ":"))[:-1].encode() + b","
+        prefix = json.dumps(self.identity, separators=(",", ":"))[:-1].encode() + b","
         self._begin = prefix
         self._between = b"\n" + prefix
 
@@ -55,7 +55,7 @@ class Decoder:
     def gap(self, place: str, seq: int, due: int, after: str = "") -> str:
         """What to say of missing events, if they may be missing. Raises BadInput if not."""
         problem = f"{place}: seq {seq} where {due} was due{after}: events are missing or repeated"
-        if not self._allow_gaps:
+        if not self.allow_gaps:
             raise BadInput(f"{problem} (with --allow-gaps, judge what comes before)")
         return f"{problem}; the rest was left out"
 
@@ -77,8 +77,8 @@ class Decoder:
     def _stranger(self, event: Event) -> str | None:
         """Why a well-formed event does not belong into this file."""
         for field in ("cluster", "node", "inc"):
-            if event[field] != self._identity[field]:
-                return f"{field} is {event[field]!r} here and {self._identity[field]!r} in line 1: one file, one writer"
+            if event[field] != self.identity[field]:
+                return f"{field} is {event[field]!r} here and {self.identity[field]!r} in line 1: one file, one writer"
         if (event["event"] in schema.CLIENT_EVENTS) != self.client:
             return f"{event['event']} in a file of {'a client' if self.client else 'a node'}"
         return None

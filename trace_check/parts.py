@@ -145,6 +145,13 @@ class Part:
         """How much of the file has been read."""
         return self._file.tell() if self._file is not None else 0
 
+    def size(self) -> int:
+        """Bytes of the file; 0 if it is not there any more."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
     def read(self) -> bytes:
         """The next whole lines, about a chunk of them; none at the end, or as long as there are no more."""
         try:

@@ -12,7 +12,6 @@ from array import array
 from bisect import bisect_right, insort
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from trace_check.verdict import BadInput, Where
 
 if TYPE_CHECKING:
     from trace_check.nodes import Node
+    from trace_check.workers import Remote
 
 # `base` of the k-th incarnation of a node is k * RANK: base + seq orders all events of one node.
 RANK = 1 << 48
@@ -65,7 +65,6 @@ class Source:
         "_chunk_seq",
         "_chunk_size",
         "_chunk_start",
-        "_decoder",
         "_window",
         "awaited",
         "base",
@@ -74,6 +73,7 @@ class Source:
         "cluster",
         "consumed",
         "counter",
+        "decoder",
         "finished",
         "first",
         "handlers",
@@ -116,9 +116,9 @@ class Source:
         self.first = 1
         self.read_bytes = 0
         self._window = window
-        self._decoder = Decoder(head, allow_gaps=allow_gaps)
-        self.client = self._decoder.client
-        self.reader = Reader(self.parts, self._decoder)
+        self.client = head["event"] in schema.CLIENT_EVENTS
+        self.decoder = Decoder(head, client=self.client, allow_gaps=allow_gaps)
+        self.reader: Reader | Remote = Reader(self.parts, self.decoder)
         # Of each chunk, its first seq, where in its part it begins, and how long it is.
         self._chunk_seq = array("q")
         self._chunk_start = array("q")
@@ -221,7 +221,7 @@ class Source:
         seq = self._chunk_seq[chunk]
         part = self._part_of(seq)
         data = part.again(self._chunk_start[chunk], self._chunk_size[chunk])
-        return self._decoder.events(part, data, seq)[0]
+        return self.decoder.events(part, data, seq)[0]
 
 
 class Incarnations:
@@ -286,11 +286,7 @@ class Directory:
 
     def bytes(self) -> int:
         """How much there is to read, in all parts known so far."""
-        total = 0
-        for part in self._known.values():
-            with suppress(OSError):
-                total += part.path.stat().st_size
-        return total
+        return sum(part.size() for part in self._known.values())
 
     def _open(self, path: Path, points: int) -> tuple[Part, Event] | None:
         try:

@@ -16,6 +16,7 @@ from trace_check.read import Directory, Incarnations, Source
 from trace_check.schema import Event
 from trace_check.stuck import explain
 from trace_check.verdict import BadInput, Refused, Result, Verdict, Violation
+from trace_check.workers import shared_out
 
 DEFAULT_GRAPHS = Path(__file__).resolve().parent.parent / "spec" / "graphs"
 Progress = Callable[[int, int, int], None]
@@ -199,10 +200,12 @@ class _Job:
         incarnations = Incarnations(allow_gaps=self._allow_gaps)
         for part, head in files:
             incarnations.add(part, head)
-        replay = Replay(self._directory, incarnations.in_order(), self._graphs, self._pick)
+        sources = incarnations.in_order()
+        replay = Replay(self._directory, sources, self._graphs, self._pick)
         try:
-            replay.go_on(lambda: self._tell(replay))
-            return replay.end()
+            with shared_out(sources, self._jobs):
+                replay.go_on(lambda: self._tell(replay))
+                return replay.end()
         finally:
             replay.close()
             self._events += replay.events
