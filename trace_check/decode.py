@@ -40,15 +40,14 @@ class Decoder:
 
         Raises BadInput.
         """
-        lines = data.count(b"\n")
-        if data.startswith(self._begin) and data.count(self._between) == lines - 1:
-            # No JSON string holds a raw newline, so this joins lines and nothing else.
-            text = b"[{" + data[len(self._begin) : -1].replace(self._between, b",{") + b"]"
+        # No JSON string holds a raw newline, so this joins lines and nothing else.
+        text = data[len(self._begin) : -1].replace(self._between, b",{")
+        if data.startswith(self._begin) and b"\n" not in text:
             try:
-                events: list[Event] = json.loads(text)
+                events: list[Event] = json.loads(b"[{" + text + b"]")
             except (ValueError, RecursionError):
                 events = []
-            if len(events) == lines and schema.fits(events, seq, client=self.client):
+            if len(events) == data.count(b"\n") and schema.fits(events, seq, client=self.client):
                 return events, None
         return self._line_by_line(part, data, seq)
 

@@ -115,7 +115,7 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
 }
 EVENTS = {**NODE_EVENTS, **CLIENT_EVENTS}
 
-_ALWAYS: dict[str, Kind] = {"seq": INTEGER, "ts": CODE, "term": INTEGER}
+_ALWAYS: dict[str, Kind] = {"ts": CODE, "term": INTEGER}
 
 
 def _shape(name: str) -> Check:
@@ -153,7 +153,8 @@ def fits(events: list[Event], seq: int, *, client: bool) -> bool:
                 by_name[name].append(event)
             else:
                 by_name[name] = [event]
-        in_order = [event["seq"] for event in events] == list(range(seq, seq + len(events)))
+        numbers = [event["seq"] for event in events]
+        in_order = numbers == list(range(seq, seq + len(events))) and _are(int, numbers)
         return in_order and all(shapes[name](group) for name, group in by_name.items())
     except (KeyError, TypeError):
         return False
@@ -182,7 +183,7 @@ def complaint(event: object) -> str | None:
     name = event["event"]
     if name not in EVENTS:
         return f"unknown event {name!r}; format version {VERSION} has {', '.join(EVENTS)}"
-    for field, (what, check) in {**_ALWAYS, **EVENTS[name]}.items():
+    for field, (what, check) in {"seq": INTEGER, **_ALWAYS, **EVENTS[name]}.items():
         if field not in event:
             return f"{name} has no field {field}; expected {what}"
         if not check([event[field]]):
