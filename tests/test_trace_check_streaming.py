@@ -114,7 +114,7 @@ def test_an_archive_can_be_read_again_from_any_place(tmp_path: Path, monkeypatch
     data = b"".join(lines)
     path = tmp_path / "x.ndjson.gz"
     middle = len(b"".join(lines[:3000]))
-    path.write_bytes(gzip.compress(data[:middle]) + b"\0" * 512 + gzip.compress(data[middle:]))
+    path.write_bytes(gzip.compress(data[:middle]) + b"\0" * 5000 + gzip.compress(data[middle:]))
     part = trace_check.parts.Part(path, lines[0], 1, points=8)
     read = b""
     while more := part.read():
@@ -268,10 +268,8 @@ def _parts_and_an_archive(story: Story, directory: Path) -> None:
     ids=lambda f: f.__name__,
 )
 def test_several_processes_find_what_one_finds(
-    change: Callable[[Story, Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: Callable[[Story, Path], None], tmp_path: Path
 ) -> None:
-    """Even if the children read everything."""
-    monkeypatch.setattr("trace_check.workers.JUDGING", 99.0)
     story = told()
     change(story, story.save(tmp_path))
 
@@ -290,7 +288,6 @@ def test_several_processes_find_what_one_finds(
 
 
 def test_a_child_that_dies_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trace_check.workers.JUDGING", 99.0)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     told().save(tmp_path)
     with pytest.raises(BadInput, match="a child process ended by itself"):
@@ -299,7 +296,6 @@ def test_a_child_that_dies_is_told_of(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_many_sources_and_one_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more may be asked for than the pipes hold."""
-    monkeypatch.setattr("trace_check.workers.JUDGING", 99.0)
     monkeypatch.setattr("trace_check.workers.MOST", 20)
     story = told()
     for at in range(100):
@@ -494,6 +490,23 @@ def test_alarm_while_the_files_could_still_grow(wrong: Callable[[Story], object]
     assert alarm.violation is not None
     assert alarm.violation.rule == rule
     assert apart_from_time(replay(tmp_path))[:3] == apart_from_time(alarm)[:3]
+
+
+def test_following_several_clusters(tmp_path: Path) -> None:
+    """Without a violation all verdicts, also that there is nothing to judge; with one, that."""
+    only_client = told("client")
+    only_client.files = {key: lines for key, lines in only_client.files.items() if key[0] == "c1"}
+    for story in (told("good"), told("fine"), only_client):
+        for (name, inc), lines in story.files.items():
+            (tmp_path / f"{lines[0]['cluster']}-{name}.{inc}.ndjson").write_bytes(text(lines))
+    results = followed(tmp_path, lambda events, pending: events == 200)
+    assert {c: r.verdict if isinstance(r, Result) else "no Start" in str(r) for c, r in results.items()} == {
+        "client": True, "fine": Verdict.HOLDS, "good": Verdict.HOLDS,
+    }
+    bad = told("good")
+    bad.ack("n1", 99, 99)["cluster"] = "good"
+    (tmp_path / f"good-{N1}").write_bytes(text(bad.files["n1", "1-00000001"]))
+    assert list(followed(tmp_path, lambda events, pending: False)) == ["good"]
 
 
 def test_following_stops_at_bad_input(tmp_path: Path) -> None:

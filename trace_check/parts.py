@@ -79,9 +79,12 @@ class Gzip:
         while True:
             if self._unpacker.eof:
                 # Zeros may follow a member, and then another member.
-                following = self._unpacker.unused_data.lstrip(b"\0") or (self._file.read(CHUNK) or b"").lstrip(b"\0")
-                if not following:
-                    return b""
+                following = self._unpacker.unused_data.lstrip(b"\0")
+                while not following:
+                    more = self._file.read(CHUNK)
+                    if not more:
+                        return b""
+                    following = more.lstrip(b"\0")
                 self._unpacker, self._packed = zlib.decompressobj(31), following
             if not self._packed:
                 self._packed = self._file.read(CHUNK) or b""
@@ -101,7 +104,7 @@ def first_line(file: FileIO) -> bytes | None:
     text = _text(file, Points(0))
     line = b""
     while b"\n" not in line:
-        more = text.read(4096) if len(line) < LONGEST_LINE else b""
+        more = text.read(max(4096, len(line))) if len(line) < LONGEST_LINE else b""
         if not more:
             return None
         line += more

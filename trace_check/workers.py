@@ -25,8 +25,6 @@ from trace_check.verdict import BadInput
 # Chunks of one source to be had before they are asked for, and of all together.
 AHEAD = 2
 MOST = 1_000
-# What judging costs the first process, as a share of what decoding everything would cost it.
-JUDGING = 0.75
 
 
 class Worker:
@@ -124,16 +122,16 @@ class Remote:
 
 @contextmanager
 def shared_out(sources: Sequence[Source], jobs: int) -> Iterator[None]:
-    """Give the reading of most sources to `jobs` - 1 child processes, the largest first to who has least to do."""
+    """Give the reading of the sources to `jobs` - 1 child processes, the largest first to who has least to do."""
+    shares: list[list[Source]] = [[] for _ in range(jobs - 1)]
+    loads = [0] * len(shares)
     sizes = {source: sum(part.size() for part in source.parts) for source in sources}
-    loads = [JUDGING * sum(sizes.values())] + [0.0] * (jobs - 1)
-    shares: list[list[Source]] = [[] for _ in loads]
-    for source in sorted(sources, key=lambda s: -sizes[s]):
+    for source in sorted(sources, key=lambda s: -sizes[s]) if shares else ():
         least = loads.index(min(loads))
         loads[least] += sizes[source]
         shares[least].append(source)
     with ExitStack() as workers:
-        for share in shares[1:]:
+        for share in shares:
             if share:
                 worker = Worker()
                 workers.callback(worker.close)
