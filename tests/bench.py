@@ -1,21 +1,29 @@
-"""How fast the checker is: a long simulated trace is judged, beside a peer that only decodes its lines.
+"""How fast the checker is: simulated traces of growing length are judged, beside a peer that only decodes their lines.
 
-    python tests/bench.py [--events 1000000] [--runs 3]
+    python tests/bench.py [--events 1000000] [--runs 3] [--jobs 2]
 
-The peer, `json.loads` on every line, does the least that any reader of the format must do; the ratio says how much the
-judging costs on top, whatever machine this is. Memory is the peak of the whole process, for a trace and for one of a
-tenth of its length. The trace is kept in `run/bench`, and made anew when it is missing.
+The table goes from 1,000 events to `--events` in powers of ten. Wall time and processor time are those of the whole
+process, medians; the processor's microseconds per *further* event are what it takes more than the row above, for the
+events it has more, so that the start of Python and the loading of the graphs drop out. These and the peak memory should
+not grow with the length.
+
+The peer, `json.loads` on every line, does the least that any reader of the format must do; the ratio of processor times
+says how much the judging costs on top, whatever machine this is. The last column is a ratio of wall times and means
+nothing while other work keeps the processors busy. The traces are kept in `run/bench`, and made when they are missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 PARSE_ONLY = """
@@ -52,7 +60,7 @@ def make_trace(directory: Path, events: int) -> int:
         nonlocal next_look
         if simulation.now < next_look:
             return False
-        next_look = simulation.now + 20
+        next_look = simulation.now + min(20.0, events / 10_000)
         return written() >= events * size_of_a_line
 
     simulation.run(enough)
@@ -62,42 +70,79 @@ def make_trace(directory: Path, events: int) -> int:
     return lines
 
 
-def measure(command: Sequence[str]) -> tuple[float, float, int]:
-    """Wall seconds, peak memory in MiB, exit status of one process."""
+@dataclass
+class Cost:
+    """Of one process: seconds of wall time and of the processor, peak memory in MiB."""
+
+    wall: float
+    processor: float
+    peak: float
+
+
+def measure(command: Sequence[str]) -> Cost:
+    """What a command costs that is to succeed."""
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return time.perf_counter() - begun, usage.ru_maxrss / 1024, process.returncode
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with status {process.returncode}")
+    return Cost(time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def spread(values: Sequence[float], digits: int) -> str:
-    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+@dataclass
+class Row:
+    """One length: medians over the runs."""
+
+    lines: int
+    wall: float
+    processor: float
+    peak: float
+    # The checker's processor time as a multiple of the peer's, and its wall time as one of several processes'.
+    decoding: float
+    jobs: float
+
+
+def measure_row(directory: Path, lines: int, runs: int, jobs: int) -> Row:
+    """Judge with one process, decode, judge with several, in turn."""
+    judge = [sys.executable, "-m", "trace_check", "replay", str(directory)]
+    commands = judge, [sys.executable, "-c", PARSE_ONLY, str(directory)], [*judge, "--jobs", str(jobs)]
+    turns = [[measure(command) for command in commands] for _ in range(runs)]
+    return Row(
+        lines,
+        statistics.median(alone.wall for alone, _, _ in turns),
+        statistics.median(alone.processor for alone, _, _ in turns),
+        max(alone.peak for alone, _, _ in turns),
+        statistics.median(alone.processor / peer.processor for alone, peer, _ in turns),
+        statistics.median(alone.wall / several.wall for alone, _, several in turns),
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--events", type=int, default=1_000_000, help="the longest trace (10000000 takes a while)")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2, help="processes of the last column")
     parser.add_argument("--dir", type=Path, default=Path("run/bench"))
     args = parser.parse_args()
-    for events in (args.events // 10, args.events):
-        directory = args.dir / str(events)
+    lengths = [10**n for n in range(3, 9) if 10**n < args.events] + [args.events]
+    print("               seconds        events  us per   peak  judging /  times as fast")
+    print("    events    wall  processor  a second  further   MiB   decoding   with --jobs", args.jobs)
+    before = Row(0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    for events in lengths:
         print(f"making a trace of about {events:,} events ...", file=sys.stderr, flush=True)
-        lines = make_trace(directory, events)
-        judged, parsed = [], []
-        for _ in range(args.runs):
-            judged.append(measure([sys.executable, "-m", "trace_check", "replay", str(directory)]))
-            parsed.append(measure([sys.executable, "-c", PARSE_ONLY, str(directory)]))
-        if any(status for *_, status in judged):
-            print(f"trace-check did not accept {directory}", file=sys.stderr)
-            return 1
-        print(f"{lines:,} events")
-        print(f"  judged, events a second    {spread([lines / s for s, *_ in judged], 0)}")
-        print(f"  decoded, events a second   {spread([lines / s for s, *_ in parsed], 0)}")
-        print(f"  judging / decoding, time   {spread([j[0] / p[0] for j, p in zip(judged, parsed, strict=True)], 2)}")
-        print(f"  judged, peak memory, MiB   {spread([m for _, m, _ in judged], 0)}")
-        print(f"  decoded, peak memory, MiB  {spread([m for _, m, _ in parsed], 0)}")
+        directory = args.dir / str(events)
+        # In a process of its own: a child's peak memory begins with that of its parent.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as maker:
+            lines = maker.submit(make_trace, directory, events).result()
+        row = measure_row(directory, lines, args.runs, args.jobs)
+        further = (row.processor - before.processor) / (row.lines - before.lines) * 1e6
+        print(
+            f"{row.lines:10,} {row.wall:7.2f} {row.processor:10.2f} {row.lines / row.wall:9,.0f} {further:8.2f}"
+            f" {row.peak:5.0f} {row.decoding:10.2f} {row.jobs:14.2f}",
+            flush=True,
+        )
+        before = row
     return 0
 
 

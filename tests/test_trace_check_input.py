@@ -10,7 +10,6 @@ import random
 import shutil
 import subprocess
 import sys
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from handmade import Event, Story
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import trace_check.parts
 import trace_check.read
 from trace_check import BadInput, Refused, Verdict, replay
 from trace_check.cli import main
@@ -252,8 +252,8 @@ def test_more_voters_than_any_graph_has(tmp_path: Path) -> None:
 
 def test_evidence_is_found_however_long_ago(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With chunks of a few lines and room for two of them, every citation goes back to the files."""
-    monkeypatch.setattr(trace_check.read, "CHUNK", 700)
-    monkeypatch.setattr(trace_check.read.Window, "__init__", _small_window)
+    monkeypatch.setattr(trace_check.parts, "CHUNK", 700)
+    monkeypatch.setattr(trace_check.read.Window, "room_for", lambda window, sources: None)
     story = Story("n1", "n2", "n3")
     story.lead("n1", "n2", "n3")
     old = story.person("n3").refs["Store"]
@@ -280,11 +280,6 @@ def test_old_digest_is_held_against_the_append(tmp_path: Path, monkeypatch: pyte
                 store["digest"] = "0123456789abcdef"
         result = story.judge(tmp_path)
         assert (result.violation.rule if result.violation else None) == ("SameDigest" if wrong else None)
-
-
-def _small_window(window: trace_check.read.Window, size: int) -> None:
-    window._size = 2
-    window._chunks = OrderedDict()
 
 
 def _short_memory(digests: Any, tree: Any) -> None:

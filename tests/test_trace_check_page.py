@@ -23,7 +23,7 @@ from hacoord.sim import Faults, Simulation
 from trace_check.cli import main
 from trace_check.graphs import Graphs
 from trace_check.pictures import label, layout
-from trace_check.read import open_directory
+from trace_check.read import sources_in
 from trace_check.replay import DEFAULT_GRAPHS, replay
 from trace_check.timeline import Timeline
 
@@ -254,7 +254,7 @@ def test_the_page_allows_itself_its_own_script_and_nothing_else(tmp_path: Path) 
 
 def assert_order(directory: Path) -> None:
     """Every event comes after its predecessor, what it heard, and the end of the node's previous incarnation."""
-    timeline = Timeline(open_directory(directory)[0])
+    timeline = Timeline(sources_in(directory))
     counts = [0] * len(timeline.tracks)
     for number in timeline.order():
         track = timeline.tracks[number]
@@ -288,7 +288,7 @@ def test_what_no_evidence_orders_lies_by_the_clocks(tmp_path: Path) -> None:
     told = Story("n1", "n2", "n3")
     for node in ("n3", "n1", "n2"):
         told.tell(node, "Transfer", to="FOLLOWER")
-    timeline = Timeline(open_directory(told.save(tmp_path))[0])
+    timeline = Timeline(sources_in(told.save(tmp_path)))
     assert list(timeline.order()) == [0, 1, 2, 2, 0, 1]
 
 
@@ -300,7 +300,7 @@ def test_a_start_comes_after_the_vote_and_the_entries_it_shows(tmp_path: Path) -
     n3.term, n3.vote, n3.log, n3.durable = 1, "n1", [1], 1
     told.start("n3")["ts"] = -5
     directory = told.save(tmp_path / "run")
-    timeline = Timeline(open_directory(directory)[0])
+    timeline = Timeline(sources_in(directory))
     shown = {timeline.tracks[t].source.event(seq)["event"] for _, (t, seq) in timeline.silent}
     assert shown == {"Campaign", "Append"}
     order = list(timeline.order())

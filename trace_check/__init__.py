@@ -5,7 +5,7 @@ the same for tests. It shares no code with the implementation, only the format o
 """
 
 from trace_check.assertion import assert_holds
-from trace_check.replay import replay
+from trace_check.replay import replay, replay_all
 from trace_check.verdict import BadInput, Counts, Coverage, Edge, Failover, Refused, Result, Verdict, Violation, Where
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "Where",
     "assert_holds",
     "replay",
+    "replay_all",
 ]

@@ -14,11 +14,10 @@ from typing import Any
 from trace_check import tlc
 from trace_check.configuration import Configuration
 from trace_check.graphs import Graphs
-from trace_check.judge import Handler
 from trace_check.nodes import Cluster, Node
 from trace_check.piece import Member, Piece, State, Step, Term
-from trace_check.read import Source
-from trace_check.replay import Progress, judge_with
+from trace_check.read import Handler, Source
+from trace_check.replay import Progress, replay
 from trace_check.schema import CLIENT_EVENTS, NODE_EVENTS, Event
 from trace_check.starts import Starts
 from trace_check.tree import Leader
@@ -71,20 +70,19 @@ def audit(
     Raises BadInput as `replay` does, and when there is no Java or no TLC.
     """
     tlc.find()
-    return judge_with(Audit, directory, graphs, allow_gaps, progress, pick)
+    return replay(directory, graphs=graphs, allow_gaps=allow_gaps, progress=progress, pick=pick, engine=Audit)
 
 
 class Audit:
     """One per run. Events must come in an order that respects happens-before (merge.py)."""
 
-    def __init__(self, sources: Sequence[Source], founding: Configuration, graphs: Graphs) -> None:
+    def __init__(self, founding: Configuration, graphs: Graphs) -> None:
         """`founding` as the first Start shows it. Raises BadInput when the specification is not there."""
         self.voters = founding.voters
-        self.cluster = Cluster(list(sources), founding, (Ballots(graphs), Fencing(graphs), Frontends(graphs)))
+        self.cluster = Cluster(founding, (Ballots(graphs), Fencing(graphs), Frontends(graphs)))
         self.starts = Starts(self.cluster)
-        self.node_handlers: dict[str, Handler] = dict.fromkeys(NODE_EVENTS, self._take)
-        self.client_handlers: dict[str, Handler] = dict.fromkeys(CLIENT_EVENTS, lambda source, event: None)
-        self._sources = sources
+        self._node_handlers: dict[str, Handler] = dict.fromkeys(NODE_EVENTS, self._take)
+        self._client_handlers: dict[str, Handler] = dict.fromkeys(CLIENT_EVENTS, lambda source, event: None)
         self._spec = graphs.directory.parent
         self._state = State({name: Member() for name in self.voters}, {})
         self._steps: list[Step] = []
@@ -92,6 +90,14 @@ class Audit:
         self._campaigns: dict[str, tuple[int, int]] = {}
         if not (self._spec / "Recorded.tla").is_file():
             raise BadInput(f"{self._spec}: no Recorded.tla there; the specification lies beside the graphs (--graphs)")
+
+    def add(self, source: Source) -> None:
+        """One more incarnation, after the earlier ones of its node."""
+        self.cluster.add(source)
+        source.handlers = self._client_handlers if source.client else self._node_handlers
+
+    def may_pause(self, source: Source) -> None:
+        """A file has no more lines for now."""
 
     def finished(self, source: Source) -> None:
         """A file has no more lines."""
@@ -114,12 +120,13 @@ class Audit:
 
     def counts(self, events: int) -> Counts:
         """The numbers of the run, as far as TLC came."""
-        nodes = [s for s in self._sources if not s.client]
+        sources = self.cluster.sources
+        nodes = [s for s in sources if not s.client]
         return Counts(
-            files=len(self._sources),
+            files=sum(len(s.parts) for s in sources),
             nodes=len(self.cluster.nodes),
             incarnations=len(nodes),
-            clients=len({s.node for s in self._sources if s.client}),
+            clients=len({s.node for s in sources if s.client}),
             events=events,
             terms=max((n.term for n in self.cluster.nodes.values()), default=0),
             leaders=len(self.cluster.tree.terms),
@@ -136,7 +143,7 @@ class Audit:
     def _take(self, source: Source, event: Event) -> None:
         crashed = source.consumed == 1 and source.of.started and not source.of.ended
         if "members" in event and event["event"] == "Append":
-            raise BadInput(f"{source.path}:{source.consumed}: the group changes; HACoordination.tla has a fixed one")
+            raise BadInput(f"{source.line(source.consumed)}: the group changes; HACoordination.tla has a fixed one")
         self._steps += steps(source, event, self.voters, crashed)
         self._learn(source.of, source, event)
         self._events += 1

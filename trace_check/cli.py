@@ -7,41 +7,49 @@ import gc
 import io
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 from trace_check import adapters, coverage, page, report, runs
 from trace_check.adapters import FORMATS
 from trace_check.audit import audit
+from trace_check.follow import follow
 from trace_check.graphs import Graphs
-from trace_check.replay import DEFAULT_GRAPHS, replay
+from trace_check.replay import DEFAULT_GRAPHS, replay, replay_all
 from trace_check.store import DEFAULT, Store
 from trace_check.verdict import BadInput, Edge, Result, Verdict
-
-EXIT_BAD_INPUT = 2
 
 
 class ProgressLine:
     """Says on stderr how far a long replay is: on a terminal every half second in place, else a line every ten."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: float = 1.0) -> None:
+        """`after` some seconds there is something to say."""
         self._tty = sys.stderr.isatty()
         self._began = time.monotonic()
-        self._next = self._began + 1.0
+        self._next = self._began + after
         self._shown = False
 
-    def __call__(self, events: int, done: int, total: int) -> None:
+    def replaying(self, events: int, done: int, total: int) -> None:
+        """For replay."""
+        rate = events / (time.monotonic() - self._began)
+        self._say(f"{events:,} events judged, {100 * done // total if total else 100} % read, {rate:,.0f} a second")
+
+    def following(self, events: int, pending: int) -> None:
+        """For follow."""
+        self._say(f"following: {events:,} events judged" + (f", {pending} files wait for others" if pending else ""))
+
+    def _say(self, text: str) -> None:
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + (0.5 if self._tty else 10.0)
         self._shown = True
-        percent = 100 * done // total if total else 100
-        text = f"{events:,} events judged, {percent} % read, {events / (now - self._began):,.0f} a second"
-        print(f"\r{text}" if self._tty else text, end="" if self._tty else "\n", file=sys.stderr, flush=True)
+        print(f"\r{text:<70}" if self._tty else text, end="" if self._tty else "\n", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Leave the line to whatever comes next."""
@@ -65,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"trace-check: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("trace-check: interrupted; nothing was judged to the end", file=sys.stderr)
-    return EXIT_BAD_INPUT
+    return BadInput.exit_code
 
 
 def _show(text: str) -> None:
@@ -76,31 +84,69 @@ def _show(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _judge(directory: Path, options: argparse.Namespace) -> Result:
-    progress = ProgressLine()
-    try:
-        if form := FORMATS.get(vars(options).get("format", "")):
-            return adapters.replay(directory, form, graphs=options.graphs, progress=progress)
-        return replay(directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=progress)
-    finally:
-        progress.end()
-
-
 def _replay(options: argparse.Namespace) -> int:
+    foreign = FORMATS.get(options.format)
+    if options.follow and (options.allow_gaps or options.jobs > 1 or foreign):
+        raise BadInput("--follow goes with none of --allow-gaps, --jobs and --format")
     # A store that cannot be used is found before the work, not after it.
     with Store(options.db, write=True) if options.db else nullcontext() as store:
-        result = _judge(options.directory, options)
-        _show(report.as_json(result) if options.json else report.as_text(result))
-        if store is not None:
-            number = store.add(result)
-            print(f"Kept as run {number} in {options.db}.", file=sys.stderr)
-    return result.verdict.exit_code
+        progress = ProgressLine(0.0 if options.follow else 1.0)
+        results: Mapping[str, Result | BadInput]
+        try:
+            if foreign:
+                found = adapters.replay(options.directory, foreign, graphs=options.graphs, progress=progress.replaying)
+                results = {found.cluster: found}
+            elif options.follow:
+                results = _follow(options, progress)
+            else:
+                results = replay_all(
+                    options.directory,
+                    graphs=options.graphs,
+                    allow_gaps=options.allow_gaps,
+                    progress=progress.replaying,
+                    jobs=options.jobs,
+                )
+        finally:
+            progress.end()
+        _show_all(results, as_json=options.json)
+        for result in results.values():
+            if store is not None and isinstance(result, Result):
+                print(f"Kept as run {store.add(result)} in {options.db}.", file=sys.stderr)
+    codes = [r.exit_code if isinstance(r, BadInput) else r.verdict.exit_code for r in results.values()]
+    return min(codes, key=(1, 2, 3, 0).index)
+
+
+def _follow(options: argparse.Namespace, progress: ProgressLine) -> Mapping[str, Result | BadInput]:
+    signals: list[int] = []
+    before = {s: signal.signal(s, lambda number, _: signals.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return follow(
+            options.directory, graphs=options.graphs, stop=lambda: bool(signals), progress=progress.following
+        )
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show_all(results: Mapping[str, Result | BadInput], *, as_json: bool) -> None:
+    """Print the result of one cluster as it is, of several with their names; what was no trace goes to stderr."""
+    several = len(results) > 1
+    if as_json and several:
+        _show(report.all_as_json(results))
+    for cluster, result in results.items():
+        name = f"cluster {cluster}: " if several else ""
+        if isinstance(result, BadInput):
+            print(f"trace-check: {name}{result}", file=sys.stderr)
+        elif not as_json:
+            _show(f"{name}{report.as_text(result)}")
+        elif not several:
+            _show(report.as_json(result))
 
 
 def _report(options: argparse.Namespace) -> int:
     progress = ProgressLine()
     try:
-        result = page.write(options.directory, options.output, options.graphs, options.allow_gaps, progress)
+        result = page.write(options.directory, options.output, options.graphs, options.allow_gaps, progress.replaying)
     finally:
         progress.end()
     text = f"{report.headline(result)}\nDrawn in {options.output}"
@@ -111,7 +157,8 @@ def _report(options: argparse.Namespace) -> int:
 def _tlc(options: argparse.Namespace) -> int:
     progress = ProgressLine()
     try:
-        result = audit(options.directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=progress)
+        told = progress.replaying
+        result = audit(options.directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=told)
     finally:
         progress.end()
     _show(report.as_json(result) if options.json else report.as_text(result))
@@ -137,7 +184,13 @@ def _coverage(options: argparse.Namespace) -> int:
         with Store(options.db or DEFAULT) as store:
             walked = store.walked()
     for directory in options.directory:
-        result = _judge(directory, options)
+        progress = ProgressLine()
+        try:
+            result = replay(
+                directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=progress.replaying
+            )
+        finally:
+            progress.end()
         if result.verdict is not Verdict.HOLDS:
             print(f"trace-check: {directory}: {result.verdict.value}; counted up to there", file=sys.stderr)
         for view in result.coverage:
@@ -170,6 +223,8 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=("hacoord", *FORMATS), default="hacoord", help="whose traces; of others, name the file"
     )
     command.add_argument("--db", type=Path, metavar="FILE", help="keep the result in this store (docs/store.md)")
+    command.add_argument("--follow", action="store_true", help="go on while traces are written, until a violation")
+    command.add_argument("--jobs", type=_positive, default=1, metavar="N", help="use up to N processors (default 1)")
     command.set_defaults(run=_replay)
 
     command = commands.add_parser(
@@ -213,6 +268,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=_coverage)
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from trace_check.clients import Clients
@@ -11,29 +10,25 @@ from trace_check.elections import Elections
 from trace_check.graphs import Graphs
 from trace_check.logs import Logs
 from trace_check.nodes import Cluster
-from trace_check.read import Source
-from trace_check.schema import Event
+from trace_check.read import Handler, Source
 from trace_check.starts import Starts
 from trace_check.verdict import Counts, Coverage, Failover
 from trace_check.views import Ballots, Fencing, Frontends
-
-Handler = Callable[[Source, Event], None]
 
 
 class Judge:
     """One per replay. Events must come in an order that respects happens-before (merge.py)."""
 
-    def __init__(self, sources: Sequence[Source], founding: Configuration, graphs: Graphs) -> None:
+    def __init__(self, founding: Configuration, graphs: Graphs) -> None:
         """`founding` as the first Start shows it. Raises BadInput when a graph cannot be had."""
         views = Ballots(graphs), Fencing(graphs), Frontends(graphs)
         views[0].prepare(founding.voters)
-        self.cluster = Cluster(list(sources), founding, views)
+        self.cluster = Cluster(founding, views)
         self.starts = Starts(self.cluster)
         self._elections = Elections(self.cluster)
         self._logs = Logs(self.cluster)
         self._clients = Clients(self.cluster)
-        self._sources = sources
-        self.node_handlers: dict[str, Handler] = {
+        self._node_handlers: dict[str, Handler] = {
             "Start": self.starts.start,
             "Campaign": self._elections.campaign,
             "Grant": self._elections.grant,
@@ -47,18 +42,28 @@ class Judge:
             "Transfer": self._elections.transfer,
             "Exit": self.starts.exit,
         }
-        self.client_handlers: dict[str, Handler] = {
+        self._client_handlers: dict[str, Handler] = {
             "Invoke": self._clients.invoke,
             "Ok": self._clients.ok,
             "Fail": self._clients.fail,
             "Unknown": self._clients.unclear,
         }
 
+    def add(self, source: Source) -> None:
+        """One more incarnation, after the earlier ones of its node."""
+        self.cluster.add(source)
+        source.handlers = self._client_handlers if source.client else self._node_handlers
+
     def finished(self, source: Source) -> None:
         """A file has no more lines."""
         if source.client:
             self._clients.finished(source)
         else:
+            self.starts.finished(source)
+
+    def may_pause(self, source: Source) -> None:
+        """A file has no more lines for now, and may well end here. Raises Refused."""
+        if not source.client:
             self.starts.finished(source)
 
     def end(self) -> None:
@@ -85,12 +90,12 @@ class Judge:
     def counts(self, events: int) -> Counts:
         """The numbers of the run, as far as it was judged."""
         cluster, clients = self.cluster, self._clients
-        nodes = [s for s in self._sources if not s.client]
+        nodes = [s for s in cluster.sources if not s.client]
         return Counts(
-            files=len(self._sources),
+            files=sum(len(s.parts) for s in cluster.sources),
             nodes=len(cluster.nodes),
             incarnations=len(nodes),
-            clients=len({s.node for s in self._sources if s.client}),
+            clients=len({s.node for s in cluster.sources if s.client}),
             events=events,
             terms=max((n.term for n in cluster.nodes.values()), default=0),
             leaders=len(cluster.tree.terms),

@@ -1,26 +1,27 @@
 """Runs through all files at once in an order that respects happens-before, holding only a chunk of each.
 
 An event is ready when everything its `after` names has been judged, its predecessor in its own file too, and the node's
-previous incarnation to its end. A Start is ready when the judge says so (starts.py). Which of the ready events comes
-first must not matter to the verdict; `pick` is there for tests to try.
+previous incarnation to its end; while files are still being written, that is when the next one is there. A Start is
+ready when the judge says so (starts.py). Which of the ready events comes first must not matter to the verdict; `pick`
+is there for tests to try.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Protocol
 
-from trace_check.nodes import Cluster, rank
-from trace_check.read import Source
-from trace_check.schema import Event, Reference
+from trace_check.nodes import Cluster
+from trace_check.read import RANK, Source
 from trace_check.starts import Starts, Wait
-from trace_check.verdict import Counts, Coverage, Failover
+from trace_check.stuck import Blocked
+from trace_check.verdict import BadInput, Counts, Coverage, Failover
 
 # Events of one file in a row. Files that run side by side find what they cite in chunks still at hand.
 TURN = 256
-TELL_EVERY = 5_000
+# Turns between two words about progress; thousands of events.
+TELL_EVERY = 1_024
 
 
 class Engine(Protocol):
@@ -28,9 +29,9 @@ class Engine(Protocol):
 
     cluster: Cluster
     starts: Starts
-    node_handlers: dict[str, Callable[[Source, Event], None]]
-    client_handlers: dict[str, Callable[[Source, Event], None]]
 
+    def add(self, source: Source) -> None: ...
+    def may_pause(self, source: Source) -> None: ...
     def finished(self, source: Source) -> None: ...
     def end(self) -> None: ...
     def missing(self) -> list[str]: ...
@@ -40,97 +41,124 @@ class Engine(Protocol):
     def failovers(self) -> tuple[Failover, ...]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """A file that cannot go on: its next event, and the reference or the fact that event waits for."""
-
-    source: Source
-    seq: int
-    reference: Reference | None
-    wait: Wait | None
-
-
 class Merge:
     """Feeds a judge until the files end, an event is refused, or nothing is ready any more."""
 
-    def __init__(self, sources: Sequence[Source], judge: Engine, pick: Callable[[int], int] | None = None) -> None:
-        """`sources` by node and incarnation; `pick(n)` chooses one of n ready files, for one event at a time."""
+    def __init__(self, judge: Engine, pick: Callable[[int], int] | None = None) -> None:
+        """`pick(n)` chooses one of n ready incarnations, for one event at a time."""
         self._judge = judge
         self._pick = pick
         self._by_name = judge.cluster.incarnations
-        self._sources = sources
+        self._sources = judge.cluster.sources
         self._ready: deque[Source] = deque()
         self._parked: dict[Source, Wait] = {}
+        # Those that may grow and have no more events yet.
+        self._idle: list[Source] = []
+        self._last: dict[str, Source] = {}
         self.current: Source | None = None
-        self.events = 0
-        previous: Source | None = None
-        for source in sources:
-            if previous is not None and previous.node == source.node:
-                rank(source, previous)
-                previous.next_inc = source
-            else:
-                rank(source, None)
-                self._ready.append(source)
-            previous = source
 
-    def run(self, progress: Callable[[int], None]) -> None:
-        """Judge everything that is ready; `progress` is told the number of events now and then. Raises Refused."""
+    def add(self, source: Source) -> None:
+        """One more incarnation, after all earlier ones of its node. Raises BadInput."""
+        previous = self._last.get(source.node)
+        if previous is None:
+            self._ready.append(source)
+        elif source.counter < previous.counter:
+            raise BadInput(f"{source.path}: {source} came after {previous}; judge the directory anew")
+        else:
+            # That one cannot grow any more.
+            source.base = previous.base + RANK
+            previous.next_inc = source
+            previous.growing = False
+        self._last[source.node] = source
+        self._judge.add(source)
+        for other in self._waiting():
+            if other.waiting_for is not None and other.waiting_for[:2] == [source.node, source.inc]:
+                other.waiting_for = None
+                self._ready.append(other)
+
+    @property
+    def events(self) -> int:
+        """How many have been judged."""
+        return sum(source.consumed for source in self._sources)
+
+    def run(self, progress: Callable[[], None], stop: Callable[[], bool] = lambda: False) -> None:
+        """Judge everything that is ready; `progress` is called and `stop` asked now and then. Raises Refused."""
         ready, pick = self._ready, self._pick
-        tell_at = TELL_EVERY
+        limit = TURN if pick is None else 1
+        turns = 0
         while ready or self._unpark():
             if pick is not None:
                 ready.rotate(-pick(len(ready)))
             self.current = source = ready.popleft()
-            before = source.consumed
-            try:
-                self._turn(source, TURN if pick is None else 1)
-            finally:
-                self.events += source.consumed - before
+            self._turn(source, limit)
             if self._parked:
                 self._unpark()
-            if self.events >= tell_at:
-                tell_at = self.events + TELL_EVERY
-                progress(self.events)
+            turns += 1
+            if not turns % TELL_EVERY:
+                progress()
+                if stop():
+                    return
+
+    def resume(self) -> None:
+        """See whether those that had no more events have some now."""
+        self._ready.extend(self._idle)
+        self._idle.clear()
+
+    def end(self) -> bool:
+        """Nothing grows any more; whether everything that was written has been read. Raises Refused."""
+        for source in self._sources:
+            source.growing = False
+        for source in self._idle:
+            self.current = source
+            source.end()
+            self._finish(source)
+        self._idle.clear()
+        return not self._ready
 
     def stuck(self) -> list[Blocked]:
-        """Why the files that have not ended cannot go on; empty when all have."""
-        waiting = [s for s in self._sources if s.waiting_for is not None and s not in self._parked and not s.finished]
-        found = [Blocked(s, s.consumed + 1, s.waiting_for, None) for s in waiting]
+        """Why the incarnations that have not ended cannot go on; empty when all have, or may grow."""
+        found = [Blocked(s, s.consumed + 1, s.waiting_for, None) for s in self._waiting()]
         return found + [Blocked(s, s.consumed + 1, None, wait) for s, wait in self._parked.items()]
+
+    def _waiting(self) -> list[Source]:
+        ready = set(self._ready)
+        return [s for s in self._sources if s.waiting_for is not None and not s.finished and s not in ready]
 
     def _turn(self, source: Source, limit: int) -> None:
         """Judge up to `limit` events of one file, until one has to wait."""
         if not source.consumed and not self._may_start(source):
             return
-        handlers = self._judge.client_handlers if source.client else self._judge.node_handlers
-        by_name, heard, awaited = self._by_name, source.heard, source.awaited
+        source.waiting_for = None
+        handlers, by_name, heard, awaited = source.handlers, self._by_name, source.heard, source.awaited
         batch, seq = source.batch, source.consumed
         at = seq + 1 - source.first
         for _ in range(limit):
-            if at >= len(batch):
+            try:
+                event = batch[at]
+            except IndexError:
                 if not source.load():
-                    self._finish(source)
+                    self._dry(source)
                     return
-                batch, at = source.batch, 0
-            event = batch[at]
+                batch, at = source.batch, seq + 1 - source.first
+                event = batch[at]
             if "after" in event:
                 for reference in event["after"]:
                     node, inc, newest = reference
-                    other = by_name[node].get(inc) if node in by_name else None
-                    if other is None:
+                    try:
+                        other = by_name[node][inc]
+                    except KeyError:
                         source.waiting_for = reference
                         return
                     # Early for an event that has to wait; but nothing asks before it is judged.
                     code = other.base + newest
-                    if code > heard.get(node, 0):
+                    if code > heard[node]:
                         heard[node] = code
                     if other.consumed < newest:
                         source.waiting_for = reference
                         other.awaited.setdefault(newest, []).append(source)
                         return
             at += 1
-            seq += 1
-            source.consumed = seq
+            source.consumed = seq = seq + 1
             handlers[event["event"]](source, event)
             if seq in awaited:
                 self._ready.extend(awaited.pop(seq))
@@ -138,7 +166,7 @@ class Merge:
 
     def _may_start(self, source: Source) -> bool:
         if not source.batch and not source.load():
-            self._finish(source)
+            self._dry(source)
             return False
         wait = None if source.client else self._judge.starts.waits_for(source, source.batch[0])
         if wait is not None:
@@ -153,9 +181,17 @@ class Merge:
         self._ready.extend(again)
         return bool(again)
 
+    def _dry(self, source: Source) -> None:
+        """There are no more events: at the end, or for now."""
+        if source.growing:
+            self._judge.may_pause(source)
+            self._idle.append(source)
+        else:
+            self._finish(source)
+
     def _finish(self, source: Source) -> None:
         source.finished = True
-        source.heard = {}
+        source.heard.clear()
         self._judge.finished(source)
-        if source.next_inc is not None and source.gap is None:
+        if source.next_inc is not None and source.reader.gap is None:
             self._ready.append(source.next_inc)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 from trace_check.configuration import Configuration
-from trace_check.read import RANK, Source
+from trace_check.read import Source
 from trace_check.schema import Event, Reference
 from trace_check.tree import Leader, LogTree
 from trace_check.verdict import Refused
@@ -112,7 +112,7 @@ class Digests:
 class Cluster:
     """Everything the judge knows: the nodes, the log tree and the views."""
 
-    def __init__(self, sources: Sequence[Source], founding: Configuration, views: Views) -> None:
+    def __init__(self, founding: Configuration, views: Views) -> None:
         """`founding` is the configuration that the group was set up with."""
         # Everybody who has ever had a vote.
         self.electorate = set(founding.voters)
@@ -122,12 +122,15 @@ class Cluster:
         self.digests = Digests(self.tree)
         self.disks: dict[str, str] = {}
         self.nodes: dict[str, Node] = {}
+        self.sources: list[Source] = []
         self.incarnations: dict[str, dict[str, Source]] = {}
-        for source in sources:
-            self.incarnations.setdefault(source.node, {})[source.inc] = source
-            if not source.client:
-                node = self.nodes.setdefault(source.node, Node(source.node, self.frontends.initial))
-                source.of = node
+
+    def add(self, source: Source) -> None:
+        """One more incarnation, after the earlier ones of its node."""
+        self.sources.append(source)
+        self.incarnations.setdefault(source.node, {})[source.inc] = source
+        if not source.client:
+            source.of = self.nodes.setdefault(source.node, Node(source.node, self.frontends.initial))
 
     def enter(self, source: Source, term: int) -> Node:
         """The node whose event this is, now in the event's term. Guard TermMonotonic."""
@@ -163,7 +166,10 @@ class Cluster:
     def cited(self, guard: str, source: Source, reference: Reference, wanted: str, term: int | None) -> Event:
         """The event a reference names: it must exist, have been heard, and be of that kind and term."""
         node, inc, seq = reference
-        of = self.incarnations[node].get(inc) if node in self.incarnations else None
+        try:
+            of = self.incarnations[node][inc]
+        except KeyError:
+            of = None
         # Heard, or earlier in the same file.
         if of is None or (seq >= source.consumed if of is source else of.base + seq > source.heard.get(node, 0)):
             heard = f"a {wanted} that {source.node} has heard of"
@@ -206,8 +212,3 @@ class Cluster:
     def sources_of(self, name: str) -> Iterator[Source]:
         """The incarnations of a node."""
         yield from self.incarnations.get(name, {}).values()
-
-
-def rank(source: Source, predecessor: Source | None) -> None:
-    """Place an incarnation after the previous one of its node."""
-    source.base = RANK if predecessor is None else predecessor.base + RANK

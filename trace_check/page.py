@@ -22,7 +22,7 @@ from pathlib import Path
 
 from trace_check.merge import Engine, Merge
 from trace_check.pictures import LARGEST_PICTURE, picture
-from trace_check.read import open_directory
+from trace_check.read import sources_in
 from trace_check.replay import Progress, replay
 from trace_check.report import headline, took
 from trace_check.schema import CLIENT_EVENTS
@@ -93,7 +93,7 @@ def write(
     steps = Steps()
     result = replay(directory, graphs=graphs, allow_gaps=allow_gaps, progress=progress, attach=steps.attach)
     judged = steps.judged()
-    sources = [s for s in open_directory(directory, allow_gaps=allow_gaps)[0] if (s.node, s.inc) in judged]
+    sources = [s for s in sources_in(directory, allow_gaps=allow_gaps) if (s.node, s.inc) in judged]
     if len(sources) != len(judged):
         raise BadInput(f"{directory}: a file went away while it was read; judge a copy")
     timeline = Timeline(sources)
@@ -232,7 +232,7 @@ def _data(result: Result, timeline: Timeline, steps: Steps) -> Iterator[str]:
         column = {
             "node": source.node,
             "inc": source.inc,
-            "file": str(source.path),
+            "parts": [[part.first, str(part.path)] for part in source.parts],
             "client": source.client,
             "judged": judged[source.node, source.inc],
             "kinds": track.kinds.tolist(),

@@ -1,41 +1,48 @@
-"""Reads trace files lazily: lines to checked events, a chunk at a time, and back again to events already judged.
+"""Reads traces lazily: the events of each incarnation, a chunk at a time, and back again to events already judged.
 
-A `Source` is one file: one incarnation of one node or client. It remembers where each chunk began, 16 bytes per chunk,
-so that any earlier event can be had again exactly, from a small shared window of chunks or else from the file. Hence
-nothing has to be kept in memory because somebody might cite it later.
+A `Source` is one incarnation of one node or client, in one file or in several parts. It remembers where each chunk
+began, 16 bytes per chunk, so that any earlier event can be had again exactly, from a small shared window of chunks or
+else from the file. Hence nothing has to be kept in memory because somebody might cite it later.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import zlib
 from array import array
-from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Sequence
+from bisect import bisect_right, insort
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trace_check import schema
+from trace_check import parts, schema
+from trace_check.decode import Chunk, Decoder, Reader, parse
+from trace_check.parts import Part, first_line, trace_files
 from trace_check.schema import Event, Reference
 from trace_check.verdict import BadInput, Where
 
 if TYPE_CHECKING:
     from trace_check.nodes import Node
+    from trace_check.workers import Remote
 
-CHUNK = 1 << 16
-LONGEST_LINE = 1 << 24
 # `base` of the k-th incarnation of a node is k * RANK: base + seq orders all events of one node.
 RANK = 1 << 48
+Handler = Callable[["Source", Event], None]
+# For all archives of a directory together (parts.Points), about 40 KiB each.
+POINTS = 256
 
 
 class Window:
-    """The chunks that were used last, of all files: decoded events by (file, chunk)."""
+    """The chunks that were used last, of all sources: decoded events by (source, chunk)."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self) -> None:
+        self._size = 2
         self._chunks: OrderedDict[tuple[int, int], list[Event]] = OrderedDict()
+
+    def room_for(self, sources: int) -> None:
+        """Choose the size, for so many sources."""
+        self._size = max(32, min(2 * sources, 128))
 
     def get(self, key: tuple[int, int]) -> list[Event] | None:
         """A chunk, if it is still here."""
@@ -52,88 +59,113 @@ class Window:
 
 
 class Source:
-    """One trace file. `consumed` is the seq of the newest event judged, `heard` the newest event of each other node."""
+    """One incarnation. `consumed` is the seq of the newest event judged, `heard` the newest of each other node."""
 
     __slots__ = (
-        "_chunk_offset",
         "_chunk_seq",
-        "_file",
-        "_identity",
-        "_offset",
-        "_prefix",
-        "_rest",
+        "_chunk_size",
+        "_chunk_start",
         "_window",
-        "allow_gaps",
         "awaited",
         "base",
         "batch",
+        "begins_empty",
         "begins_empty",
         "client",
         "cluster",
         "consumed",
         "counter",
+        "decoder",
         "finished",
         "first",
-        "gap",
+        "handlers",
         "heard",
         "inc",
         "members",
         "next_inc",
         "node",
-        "notes",
         "number",
         "of",
-        "path",
+        "parts",
         "random",
-        "size",
+        "read_bytes",
+        "reader",
         "voters",
         "waiting_for",
     )
 
-    def __init__(self, number: int, path: Path, head: Event, size: int, window: Window) -> None:
+    def __init__(self, number: int, head: Event, window: Window, *, allow_gaps: bool = False) -> None:
+        """`head` is any of its events; its parts are added after."""
         self.number = number
-        self.path = path
+        self.parts: list[Part] = []
         self.cluster: str = head["cluster"]
         self.node: str = head["node"]
         self.inc: str = head["inc"]
         self.counter, self.random = schema.parse_incarnation(self.inc) or (0, "")
-        self.client = head["event"] in schema.CLIENT_EVENTS
-        self.size = size
-        self.voters: list[str] | None = head.get("voters") if head["event"] == "Start" else None
-        self.members: list[list[str]] | None = head.get("members") if head["event"] == "Start" else None
-        self.begins_empty = self.voters is not None and not head["last"]
-        self.allow_gaps = False
-        self.notes: list[str] = []
-        self.gap: str | None = None
+        # What its Start shows of the group, and whether of an empty log.
+        self.voters: list[str] | None = None
+        self.members: list[list[str]] | None = None
+        self.begins_empty = False
         # Set by merge: order among the incarnations of the node, the next one, who waits for which seq.
         self.base = RANK
         self.next_inc: Source | None = None
         self.consumed = 0
         self.finished = False
-        self.heard: dict[str, int] = {}
+        self.heard: defaultdict[str, int] = defaultdict(int)
         self.awaited: dict[int, list[Source]] = {}
         self.waiting_for: Reference | None = None
-        # Set by judge: the node whose incarnation this is.
+        # Set by judge: the node whose incarnation this is, and what judges each event.
         self.of: Node
+        self.handlers: dict[str, Handler]
         # The chunk at hand begins with event `first`; the ones before it are found by seq.
         self.batch: list[Event] = []
         self.first = 1
+        self.read_bytes = 0
         self._window = window
+        self.client = head["event"] in schema.CLIENT_EVENTS
+        self.decoder = Decoder(head, client=self.client, allow_gaps=allow_gaps)
+        self.reader: Reader | Remote = Reader(self.parts, self.decoder)
+        # Of each chunk, its first seq, where in its part it begins, and how long it is.
         self._chunk_seq = array("q")
-        self._chunk_offset = array("q")
-        self._file: FileIO | None = None
-        self._offset = 0
-        self._rest = b""
-        self._identity = {"v": schema.VERSION, "cluster": self.cluster, "node": self.node, "inc": self.inc}
-        # What a writer puts before `seq` on every line; lines that all begin so are decoded together.
-        self._prefix = json.dumps(self._identity, separators=(",", ":"))[1:-1].encode() + b","
+        self._chunk_start = array("q")
+        self._chunk_size = array("i")
 
     def __str__(self) -> str:
         return f"{self.node} {self.inc}"
 
+    @property
+    def path(self) -> Path:
+        """Its file, or the first of them."""
+        return self.parts[0].path
+
+    def add(self, part: Part, head: Event) -> None:
+        """One more of its files, and the first event there. Raises BadInput."""
+        for other in self.parts:
+            if other.first == part.first:
+                raise BadInput(
+                    f"{part.path}: begins with event {part.first} of {self}, as {other.path.name} does: an incarnation "
+                    "has one file, or parts that follow each other; remove the copy"
+                )
+        if part.first == 1 and not self.client:
+            if head["event"] != "Start":
+                raise BadInput(f"{part.path}:1: {head['event']} where Start was due: a node's trace begins with it")
+            self.voters, self.members, self.begins_empty = head["voters"], head.get("members"), not head["last"]
+        if self.consumed and part.first < self.parts[self.reader.at].first:
+            raise BadInput(f"{part.path}: came when later parts had been judged; judge the directory anew")
+        insort(self.parts, part, key=lambda p: p.first)
+
+    def line(self, seq: int) -> str:
+        """Where event `seq` is or would be: no line may be missing, so it follows from where its part begins."""
+        part = self._part_of(seq)
+        return f"{part.path}:{seq - part.first + 1}"
+
     def where(self, seq: int) -> Where:
-        """The line of event `seq`, which is its number as no line may be missing."""
-        return Where(str(self.path), seq, self.node, self.inc, seq, self.event(seq)["event"])
+        """The line of event `seq`."""
+        part = self._part_of(seq)
+        return Where(str(part.path), seq - part.first + 1, self.node, self.inc, seq, self.event(seq)["event"])
+
+    def _part_of(self, seq: int) -> Part:
+        return self.parts[max(0, bisect_right(self.parts, seq, key=lambda p: p.first) - 1)]
 
     def event(self, seq: int) -> Event:
         """An event with 1 <= seq <= consumed."""
@@ -148,187 +180,152 @@ class Source:
         return events[seq - self._chunk_seq[chunk]]
 
     def load(self) -> bool:
-        """Make the next chunk the one at hand; False at the end of the file. Raises BadInput."""
+        """Have more events at hand, a new chunk of them or a longer one; False when there are none. Raises BadInput."""
+        chunk = self.reader.read()
+        if chunk is None:
+            if not self.growing:
+                self.end()
+            return False
+        # What a writer adds little by little becomes chunks of the same size as what is read at once.
+        if self.batch and self._continues(chunk):
+            self.batch += chunk.events
+            self._chunk_size[-1] += chunk.size
+        else:
+            self._put_away()
+            self._chunk_seq.append(self.first)
+            self._chunk_start.append(chunk.start)
+            self._chunk_size.append(chunk.size)
+            self.batch = chunk.events
+        self.read_bytes = chunk.read_bytes
+        return True
+
+    def _continues(self, chunk: Chunk) -> bool:
+        size = self._chunk_size[-1]
+        return chunk.start == self._chunk_start[-1] + size and chunk.size + size <= parts.CHUNK
+
+    @property
+    def growing(self) -> bool:
+        """Whether more may still be written, so that having no more events is not the end."""
+        return self.reader.growing
+
+    @growing.setter
+    def growing(self, growing: bool) -> None:
+        self.reader.growing = growing
+
+    def end(self) -> None:
+        """There is no more to be read. Raises BadInput."""
+        self._put_away()
+        self.reader.end()
+
+    def _put_away(self) -> None:
         if self.batch:
             self._window.put((self.number, len(self._chunk_seq) - 1), self.batch)
             self.first += len(self.batch)
             self.batch = []
-        data = b"" if self.gap else self._read()
-        if not data:
-            self.close()
-            return False
-        self._chunk_seq.append(self.first)
-        self._chunk_offset.append(self._offset)
-        self.batch = self._decode(data)
-        self._offset += len(data)
-        return bool(self.batch)
-
-    def close(self) -> None:
-        """Close the file. May be called twice."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    @property
-    def read_bytes(self) -> int:
-        """How much of the file has been read."""
-        return self._offset
-
-    def _read(self) -> bytes:
-        """Whole lines, about a chunk of them; none at the end."""
-        try:
-            if self._file is None:
-                self._file = FileIO(self.path, "r")
-                self._file.seek(self._offset)
-            data = self._rest
-            self._rest = b""
-            while True:
-                more = self._file.read(CHUNK) or b""
-                data += more
-                end = data.rfind(b"\n") + 1
-                if end:
-                    self._rest = data[end:]
-                    return data[:end]
-                if not more:
-                    if data:
-                        self.notes.append(
-                            f"{self.path}: the last line has no newline and was left out; its writer was killed, or is "
-                            "still writing"
-                        )
-                    return b""
-                if len(data) > LONGEST_LINE:
-                    raise BadInput(f"{self.path}:{self.first}: a line of more than {LONGEST_LINE} bytes: no trace")
-        except OSError as error:
-            raise BadInput(f"{self.path}: cannot be read: {error}") from error
 
     def _read_again(self, chunk: int) -> list[Event]:
-        start = self._chunk_offset[chunk]
-        end = self._chunk_offset[chunk + 1] if chunk + 1 < len(self._chunk_offset) else self._offset
-        try:
-            with open(self.path, "rb") as file:
-                file.seek(start)
-                data = file.read(end - start)
-        except OSError as error:
-            raise BadInput(f"{self.path}: cannot be read: {error}") from error
-        if len(data) < end - start:
-            raise BadInput(f"{self.path}: became shorter while it was read; judge a copy")
-        return self._decode(data, self._chunk_seq[chunk])
-
-    def _decode(self, data: bytes, first: int | None = None) -> list[Event]:
-        first = self.first if first is None else first
-        prefix = self._prefix
-        lines = data.count(b"\n")
-        start = b"{" + prefix
-        if data.startswith(start) and data.count(b"\n" + start) == lines - 1:
-            # No JSON string holds a raw newline, so this joins lines and nothing else.
-            text = b"[{" + data[len(start) : -1].replace(b"\n" + start, b",{") + b"]"
-            try:
-                events: list[Event] = json.loads(text)
-            except (ValueError, RecursionError):
-                events = []
-            if len(events) == lines and schema.fits(events, first, client=self.client):
-                return events
-        return self._decode_lines(data, first)
-
-    def _decode_lines(self, data: bytes, first: int) -> list[Event]:
-        """The slow path: line by line, to accept any order of fields and to name the line that is wrong."""
-        events: list[Event] = []
-        for line in data[:-1].split(b"\n"):
-            seq = first + len(events)
-            try:
-                event = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise BadInput(
-                    f"{self.path}:{seq}: not JSON: {error}; a trace has one JSON object per line, whole, in UTF-8"
-                ) from None
-            problem = schema.complaint(event) or self._stranger(event)
-            if problem:
-                raise BadInput(f"{self.path}:{seq}: {problem}")
-            if event["seq"] != seq:
-                problem = f"seq {event['seq']} where {seq} was due: events are missing or repeated"
-                if not self.allow_gaps:
-                    raise BadInput(f"{self.path}:{seq}: {problem} (with --allow-gaps, judge what comes before)")
-                self.gap = f"{self.path}:{seq}: {problem}; the rest of the file was left out"
-                break
-            events.append(event)
-        return events
-
-    def _stranger(self, event: Event) -> str | None:
-        """Why a well-formed event does not belong into this file."""
-        for field in ("cluster", "node", "inc"):
-            if event[field] != self._identity[field]:
-                return f"{field} is {event[field]!r} here and {self._identity[field]!r} in line 1: one file, one writer"
-        if (event["event"] in schema.CLIENT_EVENTS) != self.client:
-            return f"{event['event']} in a file of {'a client' if self.client else 'a node'}"
-        return None
+        seq = self._chunk_seq[chunk]
+        part = self._part_of(seq)
+        data = part.again(self._chunk_start[chunk], self._chunk_size[chunk])
+        return self.decoder.events(part, data, seq)[0]
 
 
-def open_directory(directory: Path, *, allow_gaps: bool = False) -> tuple[list[Source], list[str]]:
-    """The trace files of a directory, in the order of node and incarnation, and notes. Raises BadInput."""
-    try:
-        paths = sorted(p for p in directory.iterdir() if p.suffix == ".ndjson")
-    except OSError as error:
-        raise BadInput(f"{directory}: cannot be read: {error.strerror}; give the directory of a run's traces") from None
-    if not paths:
-        raise BadInput(f"{directory}: no *.ndjson files; give the directory of a run's traces")
-    window = Window(max(32, 2 * len(paths) if len(paths) < 64 else 128))
-    sources: list[Source] = []
-    notes: list[str] = []
-    for number, path in enumerate(paths):
-        head = _first_event(path)
-        if head is None:
-            notes.append(f"{path}: holds no complete line and was left out")
-            continue
-        source = Source(number, path, head, path.stat().st_size, window)
-        source.allow_gaps = allow_gaps
-        if not source.client and head["seq"] == 1 and head["event"] != "Start":
-            raise BadInput(f"{path}:1: {head['event']} where Start was due: it is the first event of every incarnation")
-        sources.append(source)
-    _refuse_mixture(sources)
-    sources.sort(key=lambda s: (s.node, s.counter, s.random))
-    return sources, notes
+class Incarnations:
+    """The sources of one cluster."""
 
+    def __init__(self, *, allow_gaps: bool = False, growing: bool = False) -> None:
+        """`growing` if more may still be written to them."""
+        self._allow_gaps = allow_gaps
+        self._growing = growing
+        self._window = Window()
+        self._sources: dict[tuple[str, str], Source] = {}
+        self._kinds: dict[str, Source] = {}
 
-def _first_event(path: Path) -> Event | None:
-    try:
-        with open(path, "rb") as file:
-            line = file.readline(LONGEST_LINE)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        head = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path}:1: not JSON: {error}; a trace has one JSON object per line, whole, in UTF-8") from None
-    problem = schema.complaint(head)
-    if problem:
-        raise BadInput(f"{path}:1: {problem}")
-    assert isinstance(head, dict)
-    return head
-
-
-def _refuse_mixture(sources: Sequence[Source]) -> None:
-    """One directory holds one run of one cluster, each incarnation once."""
-    seen: dict[tuple[str, str], Source] = {}
-    kinds: dict[str, Source] = {}
-    for source in sources:
-        first = sources[0]
-        if source.cluster != first.cluster:
-            raise BadInput(
-                f"{source.path}: of cluster {source.cluster!r}, while {first.path.name} is of {first.cluster!r}: "
-                "keep the traces of each cluster in a directory of its own"
-            )
-        other = seen.setdefault((source.node, source.inc), source)
-        if other is not source:
-            raise BadInput(
-                f"{source.path}: {source} is in {other.path.name} as well: an incarnation has one file; remove the copy"
-            )
-        other = kinds.setdefault(source.node, source)
+    def add(self, part: Part, head: Event) -> Source | None:
+        """One more file, which begins with this event; its source, if it is a new one. Raises BadInput."""
+        key = head["node"], head["inc"]
+        source = self._sources.get(key)
+        if source is not None:
+            source.add(part, head)
+            return None
+        number = len(self._sources)
+        self._window.room_for(number + 1)
+        source = Source(number, head, self._window, allow_gaps=self._allow_gaps)
+        source.growing = self._growing
+        source.add(part, head)
+        self._sources[key] = source
+        other = self._kinds.setdefault(source.node, source)
         if other.client != source.client:
-            raise BadInput(f"{source.path}: {source.node!r} is a node and a client at once; see {other.path.name}")
+            raise BadInput(f"{part.path}: {source.node!r} is a node and a client at once; see {other.path.name}")
+        return source
+
+    def in_order(self) -> list[Source]:
+        """By node and incarnation."""
+        return sorted(self._sources.values(), key=lambda s: (s.node, s.counter, s.random))
 
 
-def total_bytes(sources: Sequence[Source]) -> int:
-    """How much there is to read."""
-    return sum(os.path.getsize(s.path) for s in sources)
+class Directory:
+    """The trace files of a directory."""
+
+    def __init__(self, path: Path, *, growing: bool = False) -> None:
+        """With `growing`, files may be written, renamed and packed while they are being judged."""
+        self.path = path
+        self._growing = growing
+        # By what a file's inode, size and time were, those that have not changed are passed over.
+        self._seen: dict[Path, tuple[int, int, int]] = {}
+        self._known: dict[bytes, Part] = {}
+        self._without_line: set[Path] = set()
+
+    def look(self) -> list[tuple[Part, Event]]:
+        """The files that are new since the last look, with the event each begins with. Raises BadInput."""
+        found: list[tuple[Part, Event]] = []
+        paths = trace_files(self.path)
+        for path in paths:
+            part_and_head = self._open(path, POINTS // len(paths))
+            if part_and_head is not None:
+                found.append(part_and_head)
+        return found
+
+    def notes(self) -> list[str]:
+        """What there is to say of files without a line."""
+        return [f"{path}: holds no complete line and was left out" for path in sorted(self._without_line)]
+
+    def bytes(self) -> int:
+        """How much there is to read, in all parts known so far."""
+        return sum(part.size() for part in self._known.values())
+
+    def _open(self, path: Path, points: int) -> tuple[Part, Event] | None:
+        try:
+            status = path.stat()
+            state = status.st_ino, status.st_size, status.st_mtime_ns
+            if self._seen.get(path) == state:
+                return None
+            with FileIO(path) as file:
+                line = first_line(file)
+        except FileNotFoundError:
+            # Renamed since it was listed.
+            return None
+        except (OSError, zlib.error) as error:
+            raise BadInput(f"{path}: cannot be read: {error}") from None
+        self._seen[path] = state
+        if line is None:
+            self._without_line.add(path)
+            return None
+        self._without_line.discard(path)
+        known = self._known.get(line)
+        if known is not None and self._growing:
+            # Renamed, packed, or only longer. While both a file and its archive are there, the first one serves.
+            if known.path != path and not known.in_place():
+                known.path = path
+            return None
+        head = parse(line, f"{path}:1")
+        self._known[line] = part = Part(path, line, head["seq"], points)
+        return part, head
+
+
+def sources_in(path: Path, *, allow_gaps: bool = False) -> list[Source]:
+    """The incarnations of one cluster whose traces are in a directory, with nothing read of them. Raises BadInput."""
+    incarnations = Incarnations(allow_gaps=allow_gaps)
+    for part, head in Directory(path).look():
+        incarnations.add(part, head)
+    return incarnations.in_order()

@@ -1,24 +1,125 @@
-"""From a directory of traces to a Result: read, merge, judge, and the explanation of how it ended."""
+"""From a directory of traces to Results: read, merge, judge, and the explanation of how it ended."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 from trace_check.configuration import Configuration, configuration, founding
 from trace_check.graphs import Graphs
 from trace_check.judge import Judge
-from trace_check.merge import Blocked, Engine, Merge
-from trace_check.nodes import Cluster
-from trace_check.read import Source, open_directory, total_bytes
-from trace_check.starts import Wait
+from trace_check.merge import Engine, Merge
+from trace_check.parts import Part
+from trace_check.read import Directory, Incarnations, Source
+from trace_check.schema import Event
+from trace_check.stuck import explain
 from trace_check.verdict import BadInput, Refused, Result, Verdict, Violation
+from trace_check.workers import shared_out
 
 DEFAULT_GRAPHS = Path(__file__).resolve().parent.parent / "spec" / "graphs"
 Progress = Callable[[int, int, int], None]
+Files = list[tuple[Part, Event]]
+# Makes what takes the events, given the group as it was set up.
+MakeEngine = Callable[[Configuration, Graphs], Engine]
+# Called before the first event, for whoever wants to look on.
 Attach = Callable[[Engine, Merge], None]
+
+
+class Replay:
+    """The judging of one cluster's traces, at once or as they are written."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        sources: Sequence[Source],
+        graphs: Graphs,
+        pick: Callable[[int], int] | None = None,
+        engine: MakeEngine = Judge,
+        attach: Attach | None = None,
+    ) -> None:
+        """`sources` by node and incarnation. Raises BadInput when there is nothing to judge."""
+        self._directory = directory
+        self._began = time.monotonic()
+        self._judge = engine(_founding(directory.path, sources), graphs)
+        self._merge = Merge(self._judge, pick)
+        self._missing: list[str] = []
+        self.violation: Violation | None = None
+        for source in sources:
+            self._merge.add(source)
+        if attach is not None:
+            attach(self._judge, self._merge)
+
+    @property
+    def events(self) -> int:
+        """How many have been judged."""
+        return self._merge.events
+
+    @property
+    def read_bytes(self) -> int:
+        """How much of all files has been read."""
+        return sum(s.read_bytes for s in self._judge.cluster.sources)
+
+    @property
+    def pending(self) -> int:
+        """How many incarnations wait for something that has not been read."""
+        return len(self._merge.stuck())
+
+    def add(self, source: Source) -> None:
+        """An incarnation that was not there before. Raises BadInput."""
+        self._merge.add(source)
+
+    def go_on(self, progress: Callable[[], None], stop: Callable[[], bool] = lambda: False) -> None:
+        """Judge all there is, until a violation."""
+        with self._catching():
+            self._merge.resume()
+            self._merge.run(progress, stop)
+            if not stop():
+                self.violation, _ = explain(self._merge.stuck(), self._judge.cluster)
+
+    def end(self) -> Result:
+        """The verdict. Nothing more is read: what waits for more waits in vain. Raises BadInput."""
+        complete = True
+        if self.violation is None:
+            with self._catching():
+                complete = self._merge.end()
+                self._judge.end()
+                self.violation, self._missing = explain(self._merge.stuck(), self._judge.cluster)
+        sources = self._judge.cluster.sources
+        missing = [s.reader.gap for s in sources if s.reader.gap] + self._missing + self._judge.missing()
+        if not complete:
+            missing.append("what had not been read when the checker was stopped")
+        notes = self._judge.notes() + self._directory.notes()
+        notes += [note for s in sources for note in s.reader.notes] + _skipped(sources)
+        verdict = Verdict.VIOLATION if self.violation else Verdict.INCOMPLETE if missing else Verdict.HOLDS
+        return Result(
+            verdict,
+            str(self._directory.path),
+            sources[0].cluster,
+            self._judge.counts(self.events),
+            self._judge.coverage(),
+            self._judge.failovers(),
+            self.violation,
+            tuple(missing),
+            tuple(notes),
+            time.monotonic() - self._began,
+        )
+
+    def close(self) -> None:
+        """Close all files."""
+        for source in self._judge.cluster.sources:
+            source.reader.close()
+
+    @contextmanager
+    def _catching(self) -> Iterator[None]:
+        try:
+            yield
+        except Refused as refused:
+            current = self._merge.current
+            where = refused.where or (current.where(current.consumed) if current is not None else None)
+            self.violation = Violation(refused.rule, refused.expected, refused.actual, where, refused.step)
 
 
 def replay(
@@ -27,163 +128,130 @@ def replay(
     graphs: Graphs | Path | str | None = None,
     allow_gaps: bool = False,
     progress: Progress | None = None,
+    jobs: int = 1,
     pick: Callable[[int], int] | None = None,
     attach: Attach | None = None,
+    engine: MakeEngine = Judge,
 ) -> Result:
-    """Judge the traces in a directory on the state graphs of the specification.
+    """Judge the traces of one cluster, in a directory, on the state graphs of the specification.
 
     `graphs` is their directory, or the Graphs themselves where many traces are judged on them. `progress(events,
-    bytes_read, bytes_total)` is called now and then; `attach(judge, merge)` before the first event, for whoever wants
-    to look on. Raises BadInput when there is nothing to judge.
+    bytes_read, bytes_total)` is called now and then; `jobs` is how many processes may be at work. Raises BadInput when
+    there is nothing to judge, or traces of several clusters.
     """
-    return judge_with(Judge, directory, graphs, allow_gaps, progress, pick, attach)
+    found = Directory(Path(directory))
+    clusters = _by_cluster(found)
+    if len(clusters) > 1:
+        raise BadInput(
+            f"{directory}: traces of {len(clusters)} clusters, {', '.join(sorted(clusters))}: judge them one by one "
+            "with replay_all, or keep the traces of each cluster in a directory of its own"
+        )
+    job = _Job(found, _loaded(graphs), allow_gaps, progress, jobs)
+    (files,) = clusters.values()
+    return job.judge(files, pick, engine, attach)
 
 
-def judge_with(
-    engine: Callable[[Sequence[Source], Configuration, Graphs], Engine],
+def replay_all(
     directory: Path | str,
-    graphs: Graphs | Path | str | None,
-    allow_gaps: bool,
-    progress: Progress | None,
-    pick: Callable[[int], int] | None,
-    attach: Attach | None = None,
-) -> Result:
-    """Have a judge, or what stands in for one (audit.py), take the events of a directory."""
-    began = time.monotonic()
-    directory = Path(directory)
-    sources, notes = open_directory(directory, allow_gaps=allow_gaps)
-    total = total_bytes(sources)
-    if not isinstance(graphs, Graphs):
-        graphs = Graphs(Path(graphs) if graphs else DEFAULT_GRAPHS)
-    judge = engine(sources, _founding(directory, sources), graphs)
-    merge = Merge(sources, judge, pick)
-    if attach is not None:
-        attach(judge, merge)
+    *,
+    graphs: Graphs | Path | str | None = None,
+    allow_gaps: bool = False,
+    progress: Progress | None = None,
+    jobs: int = 1,
+) -> dict[str, Result | BadInput]:
+    """As `replay`, for each of the clusters whose traces are in a directory, by the clusters' names.
 
-    def tell(events: int) -> None:
-        if progress is not None:
-            progress(events, sum(s.read_bytes for s in sources), total)
-
-    violation: Violation | None = None
-    missing: list[str] = []
-    try:
-        merge.run(tell)
-        judge.end()
-        gaps = [s.gap for s in sources if s.gap]
-        violation, missing = _explain(merge.stuck(), judge.cluster, gaps)
-    except Refused as refused:
-        current = merge.current
-        where = refused.where or (current.where(current.consumed) if current is not None else None)
-        violation = Violation(refused.rule, refused.expected, refused.actual, where, refused.step)
-    finally:
-        for source in sources:
-            source.close()
-    missing += judge.missing()
-    verdict = Verdict.VIOLATION if violation else Verdict.INCOMPLETE if missing else Verdict.HOLDS
-    return Result(
-        verdict,
-        str(directory),
-        sources[0].cluster,
-        judge.counts(merge.events),
-        judge.coverage(),
-        judge.failovers(),
-        violation,
-        tuple(missing),
-        tuple(judge.notes() + notes + [note for s in sources for note in s.notes] + _skipped(sources)),
-        time.monotonic() - began,
-    )
+    A cluster that cannot be judged has a BadInput; raises BadInput when that is so of the whole directory.
+    """
+    found = Directory(Path(directory))
+    clusters = _by_cluster(found)
+    job = _Job(found, _loaded(graphs), allow_gaps, progress, jobs)
+    results: dict[str, Result | BadInput] = {}
+    for name, files in sorted(clusters.items()):
+        try:
+            results[name] = job.judge(files)
+        except BadInput as error:
+            results[name] = error
+    return results
 
 
-def _founding(directory: Path, sources: list[Source]) -> Configuration:
+def _loaded(graphs: Graphs | Path | str | None) -> Graphs:
+    return graphs if isinstance(graphs, Graphs) else Graphs(Path(graphs or DEFAULT_GRAPHS))
+
+
+def _founding(path: Path, sources: Sequence[Source]) -> Configuration:
     """What a Start with an empty log shows; if there is none, the trace is incomplete, and any other has to do."""
     starts = [s for s in sources if s.voters is not None]
     if not starts:
-        raise BadInput(f"{directory}: no Start in any file; give the traces of the nodes, not only of clients")
-    starts.sort(key=lambda s: (not s.voters, not s.begins_empty, s.members is None))
-    first = starts[0]
+        raise BadInput(f"{path}: no Start in any file; give the traces of the nodes, not only of clients")
+    first = min(starts, key=lambda s: (not s.voters, not s.begins_empty, s.members is None))
     return configuration(first.members) if first.members is not None else founding(first.voters or ())
 
 
-def _skipped(sources: list[Source]) -> list[str]:
+def _by_cluster(directory: Directory) -> dict[str, Files]:
+    clusters: dict[str, Files] = {}
+    for part, head in directory.look():
+        clusters.setdefault(head["cluster"], []).append((part, head))
+    if not clusters:
+        raise BadInput(f"{directory.path}: no *.ndjson files with a line; give the directory of a run's traces")
+    return clusters
+
+
+class _Job:
+    """What the clusters of a directory have in common."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        graphs: Graphs,
+        allow_gaps: bool,
+        progress: Progress | None,
+        jobs: int,
+    ) -> None:
+        self._directory = directory
+        self._graphs = graphs
+        self._allow_gaps = allow_gaps
+        self._progress = progress
+        self._jobs = jobs
+        self._total = directory.bytes()
+        # Of the clusters judged before.
+        self._events = 0
+        self._read_bytes = 0
+
+    def judge(
+        self,
+        files: Files,
+        pick: Callable[[int], int] | None = None,
+        engine: MakeEngine = Judge,
+        attach: Attach | None = None,
+    ) -> Result:
+        """One cluster. Raises BadInput."""
+        incarnations = Incarnations(allow_gaps=self._allow_gaps)
+        for part, head in files:
+            incarnations.add(part, head)
+        sources = incarnations.in_order()
+        replay = Replay(self._directory, sources, self._graphs, pick, engine, attach)
+        try:
+            with shared_out(sources, self._jobs):
+                replay.go_on(lambda: self._tell(replay))
+                return replay.end()
+        finally:
+            replay.close()
+            self._events += replay.events
+            self._read_bytes += replay.read_bytes
+
+    def _tell(self, replay: Replay) -> None:
+        if self._progress is not None:
+            self._progress(self._events + replay.events, self._read_bytes + replay.read_bytes, self._total)
+
+
+def _skipped(sources: Sequence[Source]) -> list[str]:
     """Incarnations that were counted and left nothing: killed before their Start, or not collected."""
     notes: list[str] = []
-    for before, after in pairwise(sources):
+    for before, after in pairwise(sorted(sources, key=lambda s: (s.node, s.counter))):
         if before.node == after.node and after.counter > before.counter + 1:
             notes.append(
                 f"{before.node} has no trace between incarnations {before.inc} and {after.inc}: killed before its "
                 "Start, or a file was not collected"
             )
     return notes
-
-
-def _explain(stuck: list[Blocked], cluster: Cluster, gaps: list[str]) -> tuple[Violation | None, list[str]]:
-    """Why nothing was ready while files had not ended: a circle, something impossible, or something missing."""
-    missing = list(gaps)
-    if not stuck:
-        return None, missing
-    import networkx as nx
-
-    waits = nx.DiGraph()
-    impossible: list[Violation] = []
-    for blocked in stuck:
-        source = blocked.source
-        waits.add_node(source)
-        if blocked.reference is not None:
-            target = cluster.incarnations.get(blocked.reference[0], {}).get(blocked.reference[1])
-            if target is None or target.finished:
-                missing.append(_reference_missing(blocked, target))
-            else:
-                waits.add_edge(source, _at_work(target, cluster))
-        elif (wait := blocked.wait) is not None:
-            suppliers = [s for name in wait.suppliers for s in cluster.sources_of(name) if not s.finished]
-            for supplier in suppliers:
-                waits.add_edge(source, _at_work(supplier, cluster))
-            if not wait.suppliers or _ends_early(wait, cluster):
-                missing.append(f"{wait.what} ({source.path}:{blocked.seq}, the Start of {source})")
-            elif not suppliers:
-                impossible.append(Violation(wait.guard, wait.what, "no event that shows it", source.where(blocked.seq)))
-    if impossible:
-        return impossible[0], missing
-    if not missing:
-        circle = [edge[0] for edge in nx.find_cycle(waits)]
-        members = tuple(_member(b) for s in circle for b in stuck if b.source is s)
-        for blocked in stuck:
-            if blocked.wait is not None and blocked.source in circle:
-                found = "no event that shows it but what happens after this Start"
-                where = blocked.source.where(blocked.seq)
-                return Violation(blocked.wait.guard, blocked.wait.what, found, where, None, members), []
-        found = "a circle: each waits for the next"
-        return Violation("HappensBefore", "events in some order", found, None, None, members), []
-    return None, missing
-
-
-def _at_work(target: Source, cluster: Cluster) -> Source:
-    """The incarnation that has to go on before this one can: the node's first one that has not ended."""
-    return next(s for s in cluster.sources_of(target.node) if not s.finished)
-
-
-def _ends_early(wait: Wait, cluster: Cluster) -> bool:
-    """Whether a supplier's last file may just end too early: the node had neither exited nor gone beyond the term."""
-    for name in wait.suppliers:
-        node = cluster.nodes.get(name)
-        if node is None:
-            return True
-        if all(s.finished for s in cluster.sources_of(name)) and not node.ended and node.term <= wait.term:
-            return True
-    return False
-
-
-def _reference_missing(blocked: Blocked, target: Source | None) -> str:
-    node, inc, seq = blocked.reference or ("", "", 0)
-    who = f"event {blocked.seq} of {blocked.source} ({blocked.source.path}:{blocked.seq}) refers to event {seq}"
-    if target is None:
-        return f"the file of {node} {inc}: {who} of it"
-    return f"the end of {target.path}, which stops at event {target.consumed}: {who} of {target}"
-
-
-def _member(blocked: Blocked) -> str:
-    if blocked.reference is not None:
-        node, inc, seq = blocked.reference
-        return f"{blocked.source.path}:{blocked.seq} happens after event {seq} of {node} {inc}"
-    assert blocked.wait is not None
-    return f"{blocked.source.path}:{blocked.seq} happens after {blocked.wait.what}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from typing import Any
 
-from trace_check.verdict import Failover, Result, Violation, Where
+from trace_check.verdict import BadInput, Failover, Result, Violation, Where
 
 SHOWN_FAILOVERS = 10
 SHOWN_MISSING = 10
@@ -17,12 +18,21 @@ def as_json(result: Result) -> str:
 
     The edges walked are left out: they are many, and `trace-check coverage --json` has those that were not.
     """
+    return json.dumps(_as_data(result), indent=2)
+
+
+def all_as_json(results: Mapping[str, Result | BadInput]) -> str:
+    """A list with an object for each cluster: its name, and the fields of its Result or the error."""
+    return json.dumps([{"cluster": cluster, **_as_data(result)} for cluster, result in results.items()], indent=2)
+
+
+def _as_data(result: Result | BadInput) -> dict[str, Any]:
+    if isinstance(result, BadInput):
+        return {"error": str(result), "exit_code": BadInput.exit_code}
     data = asdict(result)
     for view in data["coverage"]:
         del view["walked"]
-    data["verdict"] = result.verdict.value
-    data["exit_code"] = result.verdict.exit_code
-    return json.dumps(data, indent=2)
+    return {**data, "verdict": result.verdict.value, "exit_code": result.verdict.exit_code}
 
 
 def as_text(result: Result) -> str:

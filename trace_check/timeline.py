@@ -55,17 +55,17 @@ class Track:
     def next(self) -> Event | None:
         """The first event that has not been taken; None at the end of the file. Raises BadInput."""
         source = self.source
-        at = len(self.kinds) + 1 - source.first
-        if at < len(source.batch):
-            return source.batch[at]
-        return source.batch[0] if source.load() else None
+        seq = len(self.kinds) + 1
+        if seq - source.first >= len(source.batch) and not source.load():
+            return None
+        return source.batch[seq - source.first]
 
 
 class Timeline:
     """Reads all sources to their ends."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        """`sources` as open_directory gives them, not read from yet."""
+        """`sources` by node and incarnation, not read from yet."""
         self.tracks = [Track(number, source) for number, source in enumerate(sources)]
         self._successors: dict[int, Track] = {}
         for before, after in pairwise(self.tracks):
@@ -105,7 +105,7 @@ class Timeline:
                 track.finished = True
             idle = 0 if track.finished or len(track.kinds) > before else idle + 1
             if track.finished:
-                track.source.close()
+                track.source.reader.close()
                 waiting.extend(filter(None, [self._successors.get(track.number)]))
             else:
                 waiting.append(track)

@@ -9,6 +9,8 @@ from enum import Enum
 class BadInput(Exception):
     """The input cannot be judged at all: a bad line, a graph that does not match its specification, wrong usage."""
 
+    exit_code = 2
+
 
 class Verdict(Enum):
     """What became of a trace, and the exit code that says so."""

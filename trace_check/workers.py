@@ -1,0 +1,183 @@
+"""Several processors: child processes read, decode and check chunks ahead, and hand them over as `marshal`.
+
+That is quicker to load than JSON. What is judged, and in which order, stays the same: only who decodes changes.
+"""
+
+from __future__ import annotations
+
+import gc
+import marshal
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from trace_check.decode import Chunk, Decoder, Reader
+from trace_check.parts import Part
+from trace_check.read import Source
+from trace_check.verdict import BadInput
+
+# Chunks of one source to be had before they are asked for, and of all together.
+AHEAD = 2
+MOST = 1_000
+
+
+class Worker:
+    """One child process."""
+
+    def __init__(self) -> None:
+        package = str(Path(__file__).resolve().parent.parent)
+        path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from trace_check.workers import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+            pipesize=1 << 20,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._replies = self._process.stdin, self._process.stdout
+        self._arrived: dict[int, deque[bytes]] = {}
+        self._asked: dict[int, int] = {}
+        self._asked_in_all = 0
+
+    def take(self, sources: Sequence[Source]) -> None:
+        """Let the child read these. Raises BadInput."""
+        tasks = []
+        for source in sources:
+            parts = [(str(p.path), p.head, p.first) for p in source.parts]
+            tasks.append((source.number, source.decoder.identity, source.client, source.decoder.allow_gaps, parts))
+            source.reader = Remote(self, source.number)
+            self._arrived[source.number], self._asked[source.number] = deque(), 0
+        self._say(tasks)
+
+    def next(self, number: int) -> Any:
+        """What the child says next of a source."""
+        arrived = self._arrived[number]
+        while (ahead := self._asked[number]) == 0 or (ahead <= AHEAD and self._asked_in_all < MOST):
+            self._say(number)
+            self._asked[number] += 1
+            self._asked_in_all += 1
+        while not arrived:
+            other, reply = _receive(self._replies), _receive(self._replies)
+            if other is None or reply is None:
+                raise self._dead()
+            self._arrived[marshal.loads(other)].append(reply)
+        self._asked[number] -= 1
+        self._asked_in_all -= 1
+        return marshal.loads(arrived.popleft())
+
+    def close(self) -> None:
+        """End the child."""
+        self._process.kill()
+        self._process.wait()
+        self._replies.close()
+        with suppress(BrokenPipeError):
+            self._requests.close()
+
+    def _say(self, value: Any) -> None:
+        try:
+            _send(self._requests, value)
+        except BrokenPipeError:
+            raise self._dead() from None
+
+    def _dead(self) -> BadInput:
+        return BadInput(f"a child process ended by itself, with status {self._process.wait()}: try --jobs 1")
+
+
+class Remote:
+    """The Reader of a source, in a child process."""
+
+    def __init__(self, worker: Worker, number: int) -> None:
+        self._worker = worker
+        self._number = number
+        self._over = False
+        self.at = 0
+        self.growing = False
+        self.gap: str | None = None
+        self.notes: list[str] = []
+
+    def read(self) -> Chunk | None:
+        """The next chunk; None at the end. Raises BadInput."""
+        if self._over:
+            return None
+        chunk, self.gap, self.notes, problem = self._worker.next(self._number)
+        if problem is not None:
+            raise BadInput(problem)
+        self._over = chunk is None
+        return None if chunk is None else Chunk(*chunk)
+
+    def end(self) -> None:
+        """The child has."""
+
+    def close(self) -> None:
+        """The child does."""
+
+
+@contextmanager
+def shared_out(sources: Sequence[Source], jobs: int) -> Iterator[None]:
+    """Give the reading of the sources to `jobs` - 1 child processes, the largest first to who has least to do."""
+    shares: list[list[Source]] = [[] for _ in range(jobs - 1)]
+    loads = [0] * len(shares)
+    sizes = {source: sum(part.size() for part in source.parts) for source in sources}
+    for source in sorted(sources, key=lambda s: -sizes[s]) if shares else ():
+        least = loads.index(min(loads))
+        loads[least] += sizes[source]
+        shares[least].append(source)
+    with ExitStack() as workers:
+        for share in shares:
+            if share:
+                worker = Worker()
+                workers.callback(worker.close)
+                worker.take(share)
+        yield
+
+
+def _send(file: IO[bytes], value: Any) -> None:
+    data = marshal.dumps(value)
+    file.write(len(data).to_bytes(8, "little") + data)
+    file.flush()
+
+
+def _receive(file: IO[bytes]) -> bytes | None:
+    """What was sent, still packed; None at the end."""
+    length = file.read(8)
+    data = file.read(int.from_bytes(length, "little"))
+    return data if length and data else None
+
+
+def serve() -> None:
+    """The child: answers with a chunk of the source that is asked for, until there are no more requests."""
+    # Whoever started this ends it: by closing the pipe, if in no other way.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()
+    requests, replies = sys.stdin.buffer, sys.stdout.buffer
+    readers: dict[int, Reader] = {}
+    for number, identity, client, allow_gaps, files in marshal.loads(_receive(requests) or marshal.dumps([])):
+        parts = [Part(Path(path), head, first, 0) for path, head, first in files]
+        readers[number] = Reader(parts, Decoder(identity, client=client, allow_gaps=allow_gaps))
+    try:
+        while (request := _receive(requests)) is not None:
+            number = marshal.loads(request)
+            _send(replies, number)
+            _send(replies, _answer(readers[number]))
+    except BrokenPipeError:
+        os._exit(1)
+
+
+def _answer(reader: Reader) -> tuple[object, ...]:
+    chunk: Chunk | None = None
+    problem: str | None = None
+    try:
+        chunk = reader.read()
+        if chunk is None:
+            reader.end()
+    except BadInput as error:
+        problem = str(error)
+    return chunk and tuple(chunk), reader.gap, reader.notes, problem
