@@ -144,8 +144,8 @@ def acknowledge_at_once(patch: Patch) -> None:
         if done and process.frontend.ready:
             ack = process.frontend.ack(done[0][0], done[-1][0])
             cluster._speak(name, process)
-            for index, op in done:
-                cluster.writer.ok(op, index, process.frontend.raft.term, ack)
+            for index, client, op in done:
+                client.ok(op, index, process.frontend.raft.term, ack)
 
     patch.setattr(Cluster, "_answer_clients", rash)
 

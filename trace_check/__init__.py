@@ -5,13 +5,25 @@ implementation, only the format on docs/trace-format.md.
 """
 
 from trace_check.replay import replay
-from trace_check.verdict import BadInput, Counts, Coverage, Failover, Refused, Result, Verdict, Violation, Where
+from trace_check.verdict import (
+    BadInput,
+    Counts,
+    Coverage,
+    Failover,
+    Promise,
+    Refused,
+    Result,
+    Verdict,
+    Violation,
+    Where,
+)
 
 __all__ = [
     "BadInput",
     "Counts",
     "Coverage",
     "Failover",
+    "Promise",
     "Refused",
     "Result",
     "Verdict",

@@ -10,6 +10,7 @@ from trace_check.verdict import Result, Violation, Where
 
 SHOWN_FAILOVERS = 10
 SHOWN_MISSING = 10
+SHOWN_CLIENTS = 10
 
 
 def as_json(result: Result) -> str:
@@ -79,6 +80,16 @@ def _numbers(result: Result) -> Iterator[str]:
         f"  Writes acknowledged {c.writes_acknowledged:,}, lost {c.writes_lost:,}, unknown {c.writes_unknown:,}, "
         f"refused {c.writes_failed:,}."
     )
+    if c.reads_served or c.reads_promised:
+        rounds = f"in {c.reads_served:,} rounds of confirmation"
+        yield f"  Reads answered {c.reads_promised:,}, {rounds}, stale {c.reads_stale:,}."
+    if c.promises:
+        yield "Promised to clients:"
+        for p in c.promises[:SHOWN_CLIENTS]:
+            unclear = f"; {p.unknown:,} of unknown outcome" if p.unknown else ""
+            yield f"  {p.client}: {p.writes:,} writes, {p.reads:,} reads, up to index {p.index:,}{unclear}"
+        if len(c.promises) > SHOWN_CLIENTS:
+            yield f"  and {len(c.promises) - SHOWN_CLIENTS} more"
     yield "Views (instances; states and edges of the graph; edges taken):"
     for view in result.coverage:
         share = f"{view.taken} ({100 * view.taken // view.edges} %)" if view.edges else "not judged"

@@ -59,6 +59,10 @@ def _are_pairs(value: object) -> bool:
     )
 
 
+def _is_moment(value: object) -> bool:
+    return type(value) is list and len(value) == 2 and type(value[0]) is str and type(value[1]) is int
+
+
 def _are_names(value: object) -> bool:
     return type(value) is list and all(type(name) is str for name in value)
 
@@ -74,6 +78,8 @@ NAMES: Kind = ("a list of names", _are_names)
 REFERENCE: Kind = ("a reference [node, inc, seq]", _is_reference)
 REFERENCES: Kind = ("a list of references [node, inc, seq]", _are_references)
 RUNS: Kind = ("a list of [first, last, term]", _are_runs)
+OPERATION: Kind = ('"read" or "write"', lambda v: v in ("read", "write"))
+MOMENT: Kind = ("[clock, nanoseconds]", _is_moment)
 PAIRS: Kind = ("a list of [index, epoch]", _are_pairs)
 
 _LOG_END: dict[str, Kind] = {"last": INTEGER, "last_term": INTEGER}
@@ -88,23 +94,37 @@ NODE_EVENTS: dict[str, dict[str, Kind]] = {
     "Commit": {"runs": RUNS, "digest": DIGEST},
     "Activate": {"epoch": INTEGER},
     "Ack": {"first": INTEGER, "last": INTEGER},
+    "ReadStart": {"index": INTEGER},
+    "Confirm": {"start": REFERENCE},
+    "ReadServe": {"start": REFERENCE, "confirms": REFERENCES, "index": INTEGER},
     "Lose": {},
     "Transfer": {"to": STRING},
     "Exit": {"code": CODE},
 }
 CLIENT_EVENTS: dict[str, dict[str, Kind]] = {
     "Invoke": {"op": STRING},
-    "Ok": {"op": STRING, "index": INTEGER, "entry_term": INTEGER, "ack": REFERENCE},
+    "Ok": {"op": STRING, "index": INTEGER},
     "Fail": {"op": STRING, "error": STRING},
     "Unknown": {"op": STRING, "error": STRING},
 }
 OPTIONAL: dict[str, dict[str, Kind]] = {
     "Append": {"epoch": INTEGER},
     "Commit": {"epochs": PAIRS, "stores": REFERENCES, "leader_commit": REFERENCE},
+    "Invoke": {"kind": OPERATION, "key": STRING, "at": MOMENT},
+    "Ok": {"entry_term": INTEGER, "ack": REFERENCE, "serve": REFERENCE, "version": INTEGER, "at": MOMENT},
+    "Fail": {"at": MOMENT},
+    "Unknown": {"at": MOMENT},
 }
+# Of an answer: the one or the other.
+ANSWERS = (("entry_term", "ack"), ("serve",))
 EVENTS = {**NODE_EVENTS, **CLIENT_EVENTS}
 
 Fits = Callable[[Event, int], bool]
+
+
+def _answers(event: Event) -> bool:
+    """Whether an Ok is the answer to a write or to a read."""
+    return [all(field in event for field in answer) for answer in ANSWERS].count(True) == 1
 
 
 class _Digests:
@@ -148,6 +168,8 @@ class _Digests:
             for field, check in optional:
                 if field in event and not check(event[field]):
                     return False
+            if name == "Ok" and not _answers(event):
+                return False
             return "after" not in event or _are_references(event["after"])
 
         return fits
@@ -203,4 +225,6 @@ def complaint(event: object) -> str | None:
     for field, (what, check) in {"after": REFERENCES, **OPTIONAL.get(name, {})}.items():
         if field in event and not check(event[field]):
             return f"field {field} of {name}: expected {what}, found {event[field]!r}"
+    if name == "Ok" and not _answers(event):
+        return "Ok has to have either entry_term and ack, for a write, or serve, for a read"
     return None

@@ -98,6 +98,18 @@ class Failover:
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """What one client was told, over its incarnations; `index` is the highest it was shown."""
+
+    client: str
+    writes: int
+    reads: int
+    unknown: int
+    refused: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """The numbers of a run, as far as it was judged."""
 
@@ -114,6 +126,10 @@ class Counts:
     writes_lost: int
     writes_unknown: int
     writes_failed: int
+    reads_served: int
+    reads_promised: int
+    reads_stale: int
+    promises: tuple[Promise, ...]
 
 
 @dataclass(frozen=True, slots=True)
