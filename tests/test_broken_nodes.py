@@ -22,6 +22,7 @@ from hacoord.raft.core import LogDiverged, NotLeader, Raft, Role
 from hacoord.raft.leadership import Leadership
 from hacoord.raft.log import Log, epoch_record
 from hacoord.raft.messages import AppendEntries, Entry, HardState, Persist, Ref, RequestVote
+from hacoord.raft.reads import Reads
 from hacoord.sim import Cluster, Disk, Faults, Process, Simulation
 from trace_check import Verdict, replay
 
@@ -209,6 +210,38 @@ def count_votes_never_given(patch: Patch) -> None:
     patch.setattr(Raft, "_count_votes", win_early)
 
 
+def serve_unconfirmed(patch: Patch) -> None:
+    """A leader answers reads without asking whether it leads still."""
+    serve = Reads.read_serve
+
+    def rash(reads: Reads, term: int, index: int, voters: Any, quorum: int) -> Ref | None:
+        return serve(reads, term, index, voters, 1)
+
+    patch.setattr(Reads, "read_serve", rash)
+
+
+def confirm_for_deposed_leaders(patch: Patch) -> None:
+    """A node that has moved on tells an earlier leader what it wants to hear."""
+    take = Raft._on_append_entries
+
+    def obliging(raft: Raft, m: AppendEntries) -> None:
+        take(raft, m)
+        if m.term < raft.term and m.read:
+            raft.reads.confirm(raft.term, m.read)
+
+    patch.setattr(Raft, "_on_append_entries", obliging)
+
+
+def read_what_is_not_committed(patch: Patch) -> None:
+    """A leader shows its readers all that it has."""
+    serve = Reads.read_serve
+
+    def generous(reads: Reads, term: int, index: int, voters: Any, quorum: int) -> Ref | None:
+        return serve(reads, term, index + 1, voters, quorum)
+
+    patch.setattr(Reads, "read_serve", generous)
+
+
 # Fault, cluster size, and the rules that may name it (a fault breaks several promises; which comes first is chance).
 FAULTS: list[tuple[Callable[[Patch], None], int, set[str]]] = [
     (forget_votes, 3, {"NothingForgotten"}),
@@ -226,6 +259,9 @@ FAULTS: list[tuple[Callable[[Patch], None], int, set[str]]] = [
     (believe_any_commit_index, 3, {"CommitCited", "CommitAgrees", "CommitContiguous"}),
     (store_other_bytes, 3, {"SameDigest"}),
     (count_votes_never_given, 3, {"GrantsCited"}),
+    (serve_unconfirmed, 3, {"ReadConfirmed"}),
+    (confirm_for_deposed_leaders, 3, {"ConfirmHeard"}),
+    (read_what_is_not_committed, 3, {"ReadIndex"}),
 ]
 
 

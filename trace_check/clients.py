@@ -6,7 +6,6 @@ searched: a write saw what is before it, and whoever begins after an answer must
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
@@ -57,7 +56,7 @@ class Clients:
         self._cluster = cluster
         self._sessions: dict[str, Session] = {}
         # By file: `seen` at some of its events, so that others can ask what it was at any.
-        self._marks: dict[Source, tuple[array[int], array[int]]] = {}
+        self._marks: dict[Source, tuple[list[int], list[int]]] = {}
         self._places = Indexes()
         self._moments: dict[str, Moments] = {}
         self._versions = Versions()
@@ -195,7 +194,7 @@ class Clients:
                 if other.client and other is not source:
                     session.seen = max(session.seen, self._as_of(other, seq))
         if session.seen > before or source.consumed % MARK_EVERY == 1:
-            seqs, seen = self._marks.setdefault(source, (array("q"), array("q")))
+            seqs, seen = self._marks.setdefault(source, ([], []))
             seqs.append(source.consumed)
             seen.append(session.seen)
         if "at" in event:

@@ -60,7 +60,10 @@ def _are_pairs(value: object) -> bool:
 
 
 def _is_moment(value: object) -> bool:
-    return type(value) is list and len(value) == 2 and type(value[0]) is str and type(value[1]) is int
+    if type(value) is not list or len(value) != 2:
+        return False
+    clock, now = value
+    return type(clock) is str and type(now) is int and now >= 0
 
 
 def _are_names(value: object) -> bool:
