@@ -220,16 +220,14 @@ def serve_unconfirmed(patch: Patch) -> None:
     patch.setattr(Reads, "read_serve", rash)
 
 
-def confirm_for_deposed_leaders(patch: Patch) -> None:
-    """A node that has moved on tells an earlier leader what it wants to hear."""
-    take = Raft._on_append_entries
+def count_any_confirmation(patch: Patch) -> None:
+    """A leader takes the answer to an earlier round for one to this."""
 
-    def obliging(raft: Raft, m: AppendEntries) -> None:
-        take(raft, m)
-        if m.term < raft.term and m.read:
-            raft.reads.confirm(raft.term, m.read)
+    def credulous(reads: Reads, by: str, start: Ref | None, confirm: Ref | None) -> None:
+        if confirm is not None:
+            reads._confirms[by] = confirm
 
-    patch.setattr(Raft, "_on_append_entries", obliging)
+    patch.setattr(Reads, "confirmed", credulous)
 
 
 def read_what_is_not_committed(patch: Patch) -> None:
@@ -260,7 +258,7 @@ FAULTS: list[tuple[Callable[[Patch], None], int, set[str]]] = [
     (store_other_bytes, 3, {"SameDigest"}),
     (count_votes_never_given, 3, {"GrantsCited"}),
     (serve_unconfirmed, 3, {"ReadConfirmed"}),
-    (confirm_for_deposed_leaders, 3, {"ConfirmHeard"}),
+    (count_any_confirmation, 3, {"ReadConfirmed"}),
     (read_what_is_not_committed, 3, {"ReadIndex"}),
 ]
 

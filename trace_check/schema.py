@@ -171,10 +171,10 @@ class _Digests:
             for field, check in optional:
                 if field in event and not check(event[field]):
                     return False
-            if name == "Ok" and not _answers(event):
-                return False
             return "after" not in event or _are_references(event["after"])
 
+        if name == "Ok":
+            return lambda event, seq: fits(event, seq) and _answers(event)
         return fits
 
 

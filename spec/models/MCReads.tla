@@ -4,18 +4,34 @@
 (***************************************************************************)
 EXTENDS MCAccepted, Reads
 
-(* Histories in which the leader of term 1 reads, and that of term 2       *)
-(* writes.  One Confirm makes a quorum, so there is no more than one.      *)
-
-OneReadsOneWrites ==
-  /\ InTurn
-  /\ starts[2] = <<>>
-  /\ Cardinality(confirms) <= 1
-  /\ \A n \in Node : Len(written[1][n]) <= 1
-
 (* All positions that TruePosition or CampaignHeard admits.                *)
 
 SomePositions ==
   {Position(log[n]) : n \in Node} \cup
   {asked[t][n].position : <<t, n>> \in {x \in Term \X Node : asked[x[1]][x[2]] # None}}
+
+(* Histories in which n1 is the candidate of term 1, and only n3 votes and *)
+(* stores for it; then n3 of term 2, which so has all that was committed,  *)
+(* by the help of n2.                                                      *)
+
+Succession ==
+  \A n \in Node :
+    /\ asked[1][n] # None => n = n1
+    /\ asked[2][n] # None => n = n3
+    /\ n \in traced[1] \/ stored[1][n] # <<>> => n \in {n1, n3}
+    /\ n \in traced[2] \/ stored[2][n] # <<>> => n \in {n2, n3}
+
+(* The same; n1 reads once, and n3, which succeeds it once it is LEADER,   *)
+(* writes.  One Confirm makes a quorum, so there is no more than one.      *)
+
+OneReadsOneWrites ==
+  /\ Succession
+  /\ starts[2] = <<>>
+  /\ \A n \in Node : Len(written[1][n]) <= 1
+  /\ asked[2][n3] # None => type[n1] = "LEADER"
+  /\ Cardinality(confirms) <= 1
+
+(* There is but term 1.                                                    *)
+
+FirstTerm == Succession /\ \A n \in Node : term[n] <= 1
 =============================================================================
