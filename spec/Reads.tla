@@ -51,7 +51,8 @@ ReadConfirmed(n, t, k, cited) ==
   /\ \A c \in cited : c.term = t /\ c.of = t /\ c.number = k
   /\ 2 * Cardinality({c.node : c \in cited} \cup {n}) > Cardinality(Voters(n, t))
   (* More than half of the voters, n among them, have confirmed the k-th   *)
-  (* ReadStart of t, and it has not been served yet.                       *)
+  (* ReadStart of t, and it has not been served yet: reads that come in    *)
+  (* after it need another one.                                            *)
 
 -----------------------------------------------------------------------------
 (* The events.                                                             *)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from typing import Any
 
 from trace_check.history import Indexes, Moments, Versions
 from trace_check.nodes import Cluster
@@ -26,7 +27,7 @@ class Operation:
     read: bool
     key: str | None
     must_see: int
-    began: list[object] | None
+    began: list[Any] | None
 
 
 @dataclass(slots=True)
@@ -38,7 +39,7 @@ class Session:
 
     seen: int = 0
     open: dict[str, Operation] = field(default_factory=dict)
-    clock: list[object] = field(default_factory=lambda: ["", 0])
+    clock: list[Any] = field(default_factory=lambda: ["", 0])
     writes: int = 0
     reads: int = 0
     unknown: int = 0
@@ -170,8 +171,10 @@ class Clients:
             )
         began, ended = operation.began, event.get("at")
         if began is not None and ended is not None and began[0] == ended[0]:
-            moments = self._moments.setdefault(ended[0], Moments())
-            moments.operation(began[1], ended[1], saw, event["index"])  # type: ignore[arg-type]
+            moments = self._moments.get(ended[0])
+            if moments is None:
+                moments = self._moments[ended[0]] = Moments()
+            moments.operation(began[1], ended[1], saw, event["index"])
         if operation.key is not None and not operation.read:
             self._versions.write(operation.key, event["index"])
         elif "version" in event:
