@@ -58,7 +58,11 @@ class Client:
         trace_dir: Path | None = None,
         timeout: float = 10.0,
     ) -> None:
-        """`cluster` may be left out where any will do; not when the client traces."""
+        """`cluster` may be left out where any will do; not when the client traces.
+
+        Clients that trace at the same time need different names: one name is one session, and its incarnations follow
+        each other.
+        """
         self._addresses = list(addresses)
         self._secret = secret
         self._cluster = cluster
