@@ -27,7 +27,7 @@ EXTENDS Accepted
 CONSTANT MaxReads    \* at most this many ReadStarts in a term
 
 VARIABLES
-  starts,     \* starts[t] are the ReadStarts in t, each with its index and what was acknowledged before it
+  starts,     \* starts[t] are the ReadStarts in t, with the index and what was acknowledged before
   confirms,   \* the Confirms: who, in which term, and the ReadStart cited
   served      \* the ReadServes: the ReadStart cited and the index
 
@@ -64,7 +64,8 @@ ReadStart(n) ==
     /\ t # 0
     /\ Len(starts[t]) < MaxReads
     /\ ReadIndex(n, t, commit[n], i)
-    /\ starts' = [starts EXCEPT ![t] = Seqs!Append(@, [index |-> i, before |-> {a[1] : a \in acked}])]
+    /\ LET start == [index |-> i, before |-> {a[1] : a \in acked}]
+       IN starts' = [starts EXCEPT ![t] = Seqs!Append(@, start)]
     /\ UNCHANGED <<vars, confirms, served>>
   (* n begins to answer the reads that have come in.                       *)
 
@@ -75,7 +76,8 @@ Confirm(n) ==
     /\ ConfirmHeard(t, u, k)
     /\ term' = [term EXCEPT ![n] = t]
     /\ confirms' = confirms \cup {[node |-> n, term |-> t, of |-> u, number |-> k]}
-    /\ UNCHANGED <<frontend, log, synced, ballots, leaders, stored, commits, clients, starts, served>>
+    /\ UNCHANGED <<frontend, log, synced, ballots, leaders, stored, commits, clients>>
+    /\ UNCHANGED <<starts, served>>
   (* n, having heard of the ReadStart, is still in its term.               *)
 
 ReadServe(n) ==

@@ -21,15 +21,20 @@ Succession ==
     /\ n \in traced[1] \/ stored[1][n] # <<>> => n \in {n1, n3}
     /\ n \in traced[2] \/ stored[2][n] # <<>> => n \in {n2, n3}
 
-(* The same; n1 reads once, and n3, which succeeds it once it is LEADER,   *)
-(* writes.  One Confirm makes a quorum, so there is no more than one.      *)
+(* The same; n3 stands only once n1 is LEADER.  One Confirm makes a        *)
+(* quorum, so there is no more than one.                                   *)
 
-OneReadsOneWrites ==
+OneConfirm ==
   /\ Succession
-  /\ starts[2] = <<>>
-  /\ \A n \in Node : Len(written[1][n]) <= 1
   /\ asked[2][n3] # None => type[n1] = "LEADER"
   /\ Cardinality(confirms) <= 1
+
+(* The same, and only n1 reads, and only n3 writes.                        *)
+
+OneReadsOneWrites ==
+  /\ OneConfirm
+  /\ starts[2] = <<>>
+  /\ \A n \in Node : Len(written[1][n]) <= 1
 
 (* There is but term 1.                                                    *)
 
