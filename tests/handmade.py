@@ -243,6 +243,27 @@ class Story:
         """The node is about to tell clients."""
         return self.tell(name, "Ack", first=first, last=last)
 
+    def read_start(self, name: str) -> Event:
+        """The LEADER begins to answer reads."""
+        return self.tell(name, "ReadStart", index=self.person(name).committed)
+
+    def confirm(self, name: str, start: Event) -> Event:
+        """The node has heard of a ReadStart, and is in its term."""
+        self.hear(name, start["node"])
+        self.person(name).term = start["term"]
+        return self.tell(name, "Confirm", start=self.ref(start))
+
+    def read_serve(self, name: str, start: Event, *confirms: Event) -> Event:
+        """The LEADER is about to tell clients what they have read."""
+        self.hear(name, *(c["node"] for c in confirms))
+        cited = [self.ref(c) for c in confirms]
+        return self.tell(name, "ReadServe", start=self.ref(start), confirms=cited, index=self.person(name).committed)
+
+    def serve(self, leader: str, *voters: str) -> Event:
+        """A whole round: start, confirmed by voters, served."""
+        start = self.read_start(leader)
+        return self.read_serve(leader, start, *[self.confirm(voter, start) for voter in voters])
+
     def lose(self, name: str) -> Event:
         """The node stops leading."""
         return self.tell(name, "Lose")
@@ -285,16 +306,34 @@ class Story:
 
     # --- clients -------------------------------------------------------------------------------------------------
 
-    def invoke(self, client: str, op: str) -> Event:
+    def invoke(self, client: str, op: str, **own: Any) -> Event:
         """A client begins a write."""
         if not self.person(client).incs:
             self.open(client)
-        return self.tell(client, "Invoke", op=op)
+        return self.tell(client, "Invoke", op=op, **own)
 
-    def ok(self, client: str, op: str, ack: Event, index: int) -> Event:
+    def ok(self, client: str, op: str, ack: Event, index: int, **own: Any) -> Event:
         """A client is told that its write is committed."""
         self.hear(client, ack["node"])
-        return self.tell(client, "Ok", op=op, index=index, entry_term=ack["term"], ack=self.ref(ack))
+        return self.tell(client, "Ok", op=op, index=index, entry_term=ack["term"], ack=self.ref(ack), **own)
+
+    def invoke_read(self, client: str, op: str, **own: Any) -> Event:
+        """A client begins a read."""
+        return self.invoke(client, op, kind="read", **own)
+
+    def saw(self, client: str, op: str, serve: Event, **own: Any) -> Event:
+        """A client is told what it has read."""
+        self.hear(client, serve["node"])
+        return self.tell(client, "Ok", **{"op": op, "index": serve["index"], "serve": self.ref(serve), **own})
+
+    def write(self, client: str, leader: str, *followers: str, key: str | None = None, at: int = 0) -> int:
+        """A whole write of a client, acknowledged; returns its index. With `at` it begins then, and ends one later."""
+        op = f"w{len(self.files.get((client, self.person(client).incs[-1]), []))}" if self.person(client).incs else "w0"
+        self.invoke(client, op, **({"key": key} if key else {}), **({"at": ["machine", at]} if at else {}))
+        self.replicate(leader, *followers)
+        index = len(self.person(leader).log)
+        self.ok(client, op, self.ack(leader, index, index), index, **({"at": ["machine", at + 1]} if at else {}))
+        return index
 
     # --- to the checker ------------------------------------------------------------------------------------------
 

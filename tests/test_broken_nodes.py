@@ -22,6 +22,7 @@ from hacoord.raft.core import LogDiverged, NotLeader, Raft, Role
 from hacoord.raft.leadership import Leadership
 from hacoord.raft.log import Log, epoch_record
 from hacoord.raft.messages import AppendEntries, Entry, HardState, Persist, Ref, RequestVote
+from hacoord.raft.reads import Reads
 from hacoord.sim import Cluster, Disk, Faults, Process, Simulation
 from trace_check import Verdict, assert_holds, replay
 
@@ -144,8 +145,8 @@ def acknowledge_at_once(patch: Patch) -> None:
         if done and process.frontend.ready:
             ack = process.frontend.ack(done[0][0], done[-1][0])
             cluster._speak(name, process)
-            for index, op in done:
-                cluster.writer.ok(op, index, process.frontend.raft.term, ack)
+            for index, client, op in done:
+                client.ok(op, index, process.frontend.raft.term, ack)
 
     patch.setattr(Cluster, "_answer_clients", rash)
 
@@ -209,6 +210,36 @@ def count_votes_never_given(patch: Patch) -> None:
     patch.setattr(Raft, "_count_votes", win_early)
 
 
+def serve_unconfirmed(patch: Patch) -> None:
+    """A leader answers reads without asking whether it leads still."""
+    serve = Reads.read_serve
+
+    def rash(reads: Reads, term: int, index: int, voters: Any, quorum: int) -> Ref | None:
+        return serve(reads, term, index, voters, 1)
+
+    patch.setattr(Reads, "read_serve", rash)
+
+
+def count_any_confirmation(patch: Patch) -> None:
+    """A leader takes the answer to an earlier round for one to this."""
+
+    def credulous(reads: Reads, by: str, start: Ref | None, confirm: Ref | None) -> None:
+        if confirm is not None:
+            reads._confirms[by] = confirm
+
+    patch.setattr(Reads, "confirmed", credulous)
+
+
+def read_what_is_not_committed(patch: Patch) -> None:
+    """A leader shows its readers all that it has."""
+    serve = Reads.read_serve
+
+    def generous(reads: Reads, term: int, index: int, voters: Any, quorum: int) -> Ref | None:
+        return serve(reads, term, index + 1, voters, quorum)
+
+    patch.setattr(Reads, "read_serve", generous)
+
+
 # Fault, cluster size, and the rules that may name it (a fault breaks several promises; which comes first is chance).
 FAULTS: list[tuple[Callable[[Patch], None], int, set[str]]] = [
     (forget_votes, 3, {"NothingForgotten"}),
@@ -226,6 +257,9 @@ FAULTS: list[tuple[Callable[[Patch], None], int, set[str]]] = [
     (believe_any_commit_index, 3, {"CommitCited", "CommitAgrees", "CommitContiguous"}),
     (store_other_bytes, 3, {"SameDigest"}),
     (count_votes_never_given, 3, {"GrantsCited"}),
+    (serve_unconfirmed, 3, {"ReadConfirmed"}),
+    (count_any_confirmation, 3, {"ReadConfirmed"}),
+    (read_what_is_not_committed, 3, {"ReadIndex"}),
 ]
 
 

@@ -122,7 +122,9 @@ def test_nobody_there(secret: str, capsys: pytest.CaptureFixture[str]) -> None:
         port = taken.getsockname()[1]
     address = f"127.0.0.1:{port}"
     assert "cannot reach" in refused(capsys, "status", address, "--secret-file", secret)[1]
-    assert "cannot reach" in refused(capsys, "read", address, "--secret-file", secret)[1]
+    assert "cannot reach" in refused(capsys, "read", address, "--local", "--secret-file", secret)[1]
+    said = refused(capsys, "read", address, "--timeout", "0.1", "--secret-file", secret)[1]
+    assert "no leader answered within 0.1 s; the last answer: cannot reach" in said
     code, said = refused(capsys, "append", address, "--data", "x", "--timeout", "0.1", "--secret-file", secret)
     assert code == Exit.UNEXPECTED
     assert "not written" in said

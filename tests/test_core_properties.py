@@ -73,6 +73,12 @@ class AnyNetwork(RuleBasedStateMachine):
         leaders = self.cluster.leaders()
         self.cluster.write(leaders[which % len(leaders)], count)
 
+    @precondition(lambda self: self.cluster.leaders())
+    @rule(which=pick, count=st.integers(1, 3))
+    def read(self, which: int, count: int) -> None:
+        leaders = self.cluster.leaders()
+        self.cluster.read(leaders[which % len(leaders)], count)
+
     @rule(which=pick, point=st.sampled_from([None, *CrashPoint]))
     def kill(self, which: int, point: CrashPoint | None) -> None:
         running = sorted(self.cluster.running)

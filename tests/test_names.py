@@ -14,7 +14,7 @@ VIEWS = ("Ballot", "Fencing", "Frontend")
 # that nobody lives to record. Every other action is an event of the same name.
 DERIVED = {"Claim": "Win", "CommitEpoch": "Commit", "Write": "Commit", "Crash": "Start"}
 # Evidence that is no step of a view.
-EVIDENCE_ONLY = {"Store"}
+EVIDENCE_ONLY = {"Store", "ReadStart", "Confirm", "ReadServe"}
 
 
 def spec_actions() -> dict[str, set[str]]:
@@ -75,6 +75,6 @@ def test_the_page_says_of_every_action_which_event_takes_it() -> None:
 
 def test_an_event_that_is_a_function_bears_its_name() -> None:
     package = ROOT / "impl" / "hacoord"
-    source = (package / "raft" / "core.py").read_text() + (package / "ha" / "frontend.py").read_text()
-    functions = set(re.findall(r"def (\w+)\(", source))
-    assert {name.lower() for name in NODE_EVENTS} <= functions
+    modules = ("raft/core.py", "raft/reads.py", "ha/frontend.py")
+    functions = set(re.findall(r"def (\w+)\(", "".join((package / module).read_text() for module in modules)))
+    assert {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in NODE_EVENTS} <= functions

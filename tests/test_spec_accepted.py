@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "spec" / "models"
 MODULE = (ROOT / "spec" / "Accepted.tla").read_text()
+READS = (ROOT / "spec" / "Reads.tla").read_text()
 PAGE = (ROOT / "docs" / "trace-format.md").read_text()
 TABLE: dict[str, dict[str, Any]] = json.loads((MODELS / "models.json").read_text())
 
@@ -20,9 +21,9 @@ EVENTS_OF_CLIENTS = {"Invoke", "Ok", "Fail", "Unknown"}
 SILENT = {"Crash"}
 
 
-def section(title: str) -> str:
+def section(title: str, module: str = MODULE) -> str:
     """What stands between a title and the next rule."""
-    found = re.search(rf"^\(\* {re.escape(title)}(.*?)^(?:-----|=====)", MODULE, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^\(\* {re.escape(title)}(.*?)^(?:-----|=====)", module, re.MULTILINE | re.DOTALL)
     assert found, f"no section {title!r}"
     return found[1]
 
@@ -54,6 +55,22 @@ def test_the_guards_are_those_of_the_trace_format() -> None:
     assert sorted(GUARDS + outside()) == sorted(page)
 
 
+READ_GUARDS = definitions(section("The guards.", READS))
+
+
+def test_guards_of_reads_are_outside_and_each_has_a_model_without_it_that_fails() -> None:
+    assert set(READ_GUARDS) <= set(outside())
+    properties = definitions(section("What holds in every state.", READS))
+    right = [name for name in TABLE if re.match(r"Reads(?!Without)", name)]
+    assert all(set(properties) <= set((MODELS / f"{name}.cfg").read_text().split()) for name in right)
+    assert {path.stem for path in MODELS.glob("Reads*.cfg")} == {n for n in TABLE if n.startswith("Reads")}
+    for guard in READ_GUARDS:
+        assert re.search(rf"\b{guard}\(", section("The events.", READS)), f"{guard} is defined and never asked"
+        without = (MODELS / f"ReadsWithout{guard}.cfg").read_text()
+        assert {k for k, v in overrides(without).items() if re.fullmatch(r"Any\d", v)} == {guard}
+        assert TABLE[f"ReadsWithout{guard}"]["violates"] in properties
+
+
 def test_every_guard_is_asked_by_an_event() -> None:
     events = section("The events.")
     for guard in GUARDS:
@@ -62,7 +79,8 @@ def test_every_guard_is_asked_by_an_event() -> None:
 
 def test_the_events_are_those_of_the_trace_format() -> None:
     following = MODULE[MODULE.index("\nNext ==") : MODULE.index("\nSpec ==")]
-    events = set(re.findall(r"\\/ (?:\\E .*? : )?(\w+)", following))
+    following += READS[READS.index("\nReadsNext ==") : READS.index("\nReadsSpec ==")]
+    events = set(re.findall(r"\\/ (?:\\E .*? : )?(\w+)", following)) - {"Next"}
     assert events - SILENT - EVENTS_OF_CLIENTS == set(rows(PAGE, "Events of nodes"))
     assert events & EVENTS_OF_CLIENTS == {"Ok"}
 

@@ -108,6 +108,9 @@ class Cluster:
             data = b"%d of %d" % (number, count)
             with contextlib.suppress(OutcomeUnknown):
                 self.promised[client.append(data).index] = data
+        with contextlib.suppress(Unreachable):
+            journal = {entry.index for entry in client.linearizable_read(min(self.promised))}
+            assert self.promised.keys() <= journal
 
     def everywhere(self) -> None:
         """Every node that runs has every write that was promised."""
@@ -267,8 +270,12 @@ def test_the_command_line_writes_reads_and_shows(cluster: Cluster) -> None:
 
     assert run("append", *addresses, "--data", "first") == (0, "index 3, term 1, epoch 1\n")
     assert run("append", *addresses, stdin="sec\nond") == (0, "index 4, term 1, epoch 1\n")
-    assert run("read", cluster.address[leader]) == (0, "3\t1\t1\tfirst\n4\t1\t1\tsec\nond\n")
+    everything = (0, "3\t1\t1\tfirst\n4\t1\t1\tsec\nond\n")
+    for address in addresses:
+        assert run("read", address) == everything
+    assert run("read", cluster.address[leader], "--local") == everything
     assert run("read", cluster.address[leader], "--last", "3") == (0, "3\t1\t1\tfirst\n")
+    assert run("read", cluster.address[leader], "--first", "5") == (0, "")
     code, table = run("status", *addresses)
     assert code == 0
     assert re.match(r"node +type +role +term +epoch +leader +last +commit +ready\n", table)

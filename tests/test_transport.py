@@ -61,14 +61,15 @@ def append_entries(draw: st.DrawFn) -> AppendEntries:
     )
     entries = tuple(Entry(prev + i, *parts) for i, parts in enumerate(tail, start=1))
     return AppendEntries(
-        draw(names), draw(names), draw(refs), draw(counts), prev, draw(counts), entries, draw(counts), draw(maybe_refs)
-    )
+        draw(names), draw(names), draw(refs), draw(counts), prev, draw(counts), entries, draw(counts),
+        draw(maybe_refs), draw(maybe_refs),
+    )  # fmt: skip
 
 
 messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(RequestVote, names, names, refs, counts, counts, counts, st.booleans(), maybe_refs),
     st.builds(Vote, names, names, refs, counts, st.booleans(), st.booleans(), maybe_refs),
-    st.builds(Appended, names, names, refs, counts, st.booleans(), counts, maybe_refs),
+    st.builds(Appended, names, names, refs, counts, st.booleans(), counts, maybe_refs, maybe_refs, maybe_refs),
     append_entries(),
 )
 
@@ -130,11 +131,11 @@ def test_each_field_is_checked(place: int, value: object) -> None:
     [
         b"", b"\2", raw(0, GOOD), raw(9, GOOD), raw(2, GOOD[:-1]), raw(2, [*GOOD, 1]), raw(2, {}), raw(2, GOOD, b"x"),
         struct.pack(">BI", 2, 2**32 - 1), struct.pack(">BI", 2, 100_000) + b"[" * 100_000,
-        raw(3, ["a", "b", REF, 1, 0, 0, 0, None, 2**40]), raw(3, ["a", "b", REF, 1, 0, 0, 0, None, 1]),
-        raw(3, ["a", "b", REF, 1, 0, 0, 0, None, 1], struct.pack(">QBI8s", 1, 7, 0, b"")),
-        raw(3, ["a", "b", REF, 1, 0, 0, 0, None, 1], struct.pack(">QBI8s", 1, 1, 5, b"") + b"1234"),
-        raw(3, ["a", "b", REF, 1, 0, 0, 0, None, 1], struct.pack(">QBI8s", 2**63, 1, 0, b"")),
-        raw(3, ["a", "b", REF, 1, 2**63 - 1, 0, 0, None, 1], struct.pack(">QBI8s", 1, 1, 0, b"")),
+        raw(3, ["a", "b", REF, 1, 0, 0, 0, None, None, 2**40]), raw(3, ["a", "b", REF, 1, 0, 0, 0, None, None, 1]),
+        raw(3, ["a", "b", REF, 1, 0, 0, 0, None, None, 1], struct.pack(">QBI8s", 1, 7, 0, b"")),
+        raw(3, ["a", "b", REF, 1, 0, 0, 0, None, None, 1], struct.pack(">QBI8s", 1, 1, 5, b"") + b"1234"),
+        raw(3, ["a", "b", REF, 1, 0, 0, 0, None, None, 1], struct.pack(">QBI8s", 2**63, 1, 0, b"")),
+        raw(3, ["a", "b", REF, 1, 2**63 - 1, 0, 0, None, None, 1], struct.pack(">QBI8s", 1, 1, 0, b"")),
     ],
 )  # fmt: skip
 def test_malformed_messages_are_refused(body: bytes) -> None:

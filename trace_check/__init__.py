@@ -6,7 +6,19 @@ the same for tests. It shares no code with the implementation, only the format o
 
 from trace_check.assertion import assert_holds
 from trace_check.replay import replay, replay_all
-from trace_check.verdict import BadInput, Counts, Coverage, Edge, Failover, Refused, Result, Verdict, Violation, Where
+from trace_check.verdict import (
+    BadInput,
+    Counts,
+    Coverage,
+    Edge,
+    Failover,
+    Promise,
+    Refused,
+    Result,
+    Verdict,
+    Violation,
+    Where,
+)
 
 __all__ = [
     "BadInput",
@@ -14,6 +26,7 @@ __all__ = [
     "Coverage",
     "Edge",
     "Failover",
+    "Promise",
     "Refused",
     "Result",
     "Verdict",

@@ -1,67 +1,142 @@
-"""Judges what clients say happened to their writes: PromiseKept."""
+"""Judges what clients say happened to their operations: PromiseKept, and the orders that operations must respect.
+
+Every operation has a place in the log: a write its own, a read the index up to which it saw. So nothing has to be
+searched: a write saw what is before it, and whoever begins after an answer must have seen what that answer showed.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Any
 
+from trace_check.history import Indexes, Moments, Versions
 from trace_check.nodes import Cluster
 from trace_check.read import Source
 from trace_check.schema import Event
-from trace_check.verdict import Refused
+from trace_check.verdict import Promise, Refused
+
+# Events of a client from one mark to the next (Session.marks).
+MARK_EVERY = 256
 
 
-class Indexes:
-    """A set of integers kept as intervals, since those who fill it leave few holes."""
+@dataclass(slots=True)
+class Operation:
+    """One that is under way: what it must see because its client knew of it before, and when it began."""
 
-    def __init__(self) -> None:
-        self._first: list[int] = []
-        self._last: list[int] = []
+    read: bool
+    key: str | None
+    must_see: int
+    began: list[Any] | None
 
-    def add(self, index: int) -> bool:
-        """Whether it was new."""
-        first, last = self._first, self._last
-        at = bisect_right(first, index) - 1
-        if at >= 0 and index <= last[at]:
-            return False
-        joins_left = at >= 0 and last[at] == index - 1
-        joins_right = at + 1 < len(first) and first[at + 1] == index + 1
-        if joins_left and joins_right:
-            last[at] = last.pop(at + 1)
-            del first[at + 1]
-        elif joins_left:
-            last[at] = index
-        elif joins_right:
-            first[at + 1] = index
-        else:
-            first.insert(at + 1, index)
-            last.insert(at + 1, index)
-        return True
+
+@dataclass(slots=True)
+class Session:
+    """One client, over its incarnations. `seen` is the highest index it was shown, or knows others were.
+
+    The counts are answers; what is refused or unknown is counted of writes only, as a read without answer is nothing.
+    """
+
+    seen: int = 0
+    open: dict[str, Operation] = field(default_factory=dict)
+    clock: list[Any] = field(default_factory=lambda: ["", 0])
+    writes: int = 0
+    reads: int = 0
+    unknown: int = 0
+    failed: int = 0
+
+    def writing(self) -> int:
+        """How many writes are under way."""
+        return sum(not operation.read for operation in self.open.values())
 
 
 class Clients:
-    """Holds every client's operations against what the nodes promised."""
+    """Holds every client's operations against what the nodes promised, and against each other."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._open: dict[int, set[str]] = {}
+        self._sessions: dict[str, Session] = {}
+        # By file: `seen` at some of its events, so that others can ask what it was at any.
+        self._marks: dict[Source, tuple[list[int], list[int]]] = {}
         self._places = Indexes()
-        self.acknowledged = 0
+        self._moments: dict[str, Moments] = {}
+        self._versions = Versions()
         self.lost = 0
-        self.unknown = 0
-        self.failed = 0
+        self.stale = 0
+
+    @property
+    def late(self) -> int:
+        """Operations that came too late to be held against all others."""
+        return self._versions.late + sum(moments.late for moments in self._moments.values())
+
+    def promises(self) -> tuple[Promise, ...]:
+        """What each client was told."""
+        return tuple(
+            Promise(name, s.writes, s.reads, s.unknown + s.writing(), s.failed, s.seen)
+            for name, s in self._sessions.items()
+        )
+
+    # --- events --------------------------------------------------------------------------------------------------
 
     def invoke(self, source: Source, event: Event) -> None:
-        """A write begins."""
-        pending = self._open.setdefault(source.number, set())
-        if event["op"] in pending:
-            raise Refused("PromiseKept", "an operation name of its own for each write", f"{event['op']!r} once more")
-        pending.add(event["op"])
+        """An operation begins."""
+        session = self._session(source, event)
+        kind = event.get("kind", "write")
+        if event["op"] in session.open:
+            raise Refused("PromiseKept", "an operation name of its own for each one", f"{event['op']!r} once more")
+        session.open[event["op"]] = Operation(kind == "read", event.get("key"), session.seen, event.get("at"))
 
     def ok(self, source: Source, event: Event) -> None:
-        """A write was acknowledged: it must be where it was said to be, for good."""
+        """An operation was answered: what the answer says must be so, for good, and agree with other answers."""
+        session = self._session(source, event)
+        operation = self._answered(session, event)
+        if operation.read != ("serve" in event):
+            cites = "a ReadServe, as it is to a read" if operation.read else "an Ack, as it is to a write"
+            raise Refused("PromiseKept", f"an answer to {event['op']!r} that cites {cites}", "another one")
+        if not operation.read:
+            self._written(source, event)
+            self._in_order(session, operation, event, event["index"] - 1)
+            session.writes += 1
+        else:
+            self._served(source, event)
+            try:
+                self._in_order(session, operation, event, event["index"])
+            except Refused:
+                self.stale += 1
+                raise
+            session.reads += 1
+        session.seen = max(session.seen, event["index"])
+
+    def fail(self, source: Source, event: Event) -> None:
+        """An operation was refused."""
+        session = self._session(source, event)
+        session.failed += not self._answered(session, event).read
+
+    def unclear(self, source: Source, event: Event) -> None:
+        """Nobody knows what became of an operation."""
+        session = self._session(source, event)
+        session.unknown += not self._answered(session, event).read
+
+    def finished(self, source: Source) -> None:
+        """A client's file has no more lines; what it did not hear of is unknown."""
+        session = self._sessions.get(source.node)
+        if session is not None:
+            session.unknown += session.writing()
+            session.open.clear()
+
+    # --- evidence ------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _answered(session: Session, event: Event) -> Operation:
+        operation = session.open.pop(event["op"], None)
+        if operation is None:
+            raise Refused("PromiseKept", "an answer to an operation that is under way", f"one to {event['op']!r}")
+        return operation
+
+    def _written(self, source: Source, event: Event) -> None:
+        """Guard PromiseKept for a write: it is where it was said to be."""
         cluster = self._cluster
         tree = cluster.tree
-        self._answered(source, event)
         index, term = event["index"], event["entry_term"]
         ack = cluster.cited("PromiseKept", source, event["ack"], "Ack", term)
         if not ack["first"] <= index <= ack["last"]:
@@ -78,24 +153,67 @@ class Clients:
             self.lost += 1
             both = "two that were acknowledged there: one of them was lost"
             raise Refused("PromiseKept", f"one write at index {index}", both)
-        self.acknowledged += 1
 
-    def fail(self, source: Source, event: Event) -> None:
-        """A write was refused."""
-        self._answered(source, event)
-        self.failed += 1
+    def _served(self, source: Source, event: Event) -> None:
+        """Guard PromiseKept for a read: it saw what the leader served."""
+        serve = self._cluster.cited("PromiseKept", source, event["serve"], "ReadServe", None)
+        if serve["index"] != event["index"]:
+            raise Refused("PromiseKept", f"index {serve['index']}, as served", f"index {event['index']}")
 
-    def unclear(self, source: Source, event: Event) -> None:
-        """Nobody knows what became of a write."""
-        self._answered(source, event)
-        self.unknown += 1
+    def _in_order(self, session: Session, operation: Operation, event: Event, saw: int) -> None:
+        """Guards SessionOrder, RealTimeOrder and NewestVersion, for one that saw the log up to an index at least."""
+        what = "a read" if operation.read else "a write"
+        if saw < operation.must_see:
+            raise Refused(
+                "SessionOrder",
+                f"{what} that sees index {operation.must_see}, which its client had been shown before it began",
+                f"{what} that saw no more than index {saw}",
+            )
+        began, ended = operation.began, event.get("at")
+        if began is not None and ended is not None and began[0] == ended[0]:
+            moments = self._moments.get(ended[0])
+            if moments is None:
+                moments = self._moments[ended[0]] = Moments()
+            moments.operation(began[1], ended[1], saw, event["index"])
+        if operation.key is not None and not operation.read:
+            self._versions.write(operation.key, event["index"])
+        elif "version" in event:
+            if operation.key is None or event["version"] > event["index"]:
+                seen = f"an entry up to {event['index']}, of the key in the Invoke"
+                raise Refused("NewestVersion", seen, f"entry {event['version']}, key {operation.key!r}")
+            self._versions.read(operation.key, event["version"], event["index"])
 
-    def finished(self, source: Source) -> None:
-        """A client's file has no more lines; what it did not hear of is unknown."""
-        self.unknown += len(self._open.pop(source.number, ()))
+    # --- sessions ------------------------------------------------------------------------------------------------
 
-    def _answered(self, source: Source, event: Event) -> None:
-        pending = self._open.get(source.number)
-        if pending is None or event["op"] not in pending:
-            raise Refused("PromiseKept", "an answer to an operation that is under way", f"one to {event['op']!r}")
-        pending.remove(event["op"])
+    def _session(self, source: Source, event: Event) -> Session:
+        """The session in which an event happens, after what its client has heard from other clients."""
+        session = self._sessions.get(source.node)
+        if session is None:
+            session = self._sessions[source.node] = Session()
+        before = session.seen
+        if "after" in event:
+            for node, inc, seq in event["after"]:
+                other = self._cluster.incarnations[node][inc]
+                if other.client and other is not source:
+                    session.seen = max(session.seen, self._as_of(other, seq))
+        if session.seen > before or source.consumed % MARK_EVERY == 1:
+            seqs, seen = self._marks.setdefault(source, ([], []))
+            seqs.append(source.consumed)
+            seen.append(session.seen)
+        if "at" in event:
+            clock, now = event["at"]
+            if clock == session.clock[0] and now < session.clock[1]:
+                raise Refused("RealTimeOrder", f"a clock that goes on from {session.clock[1]}", f"{now}")
+            session.clock = event["at"]
+        return session
+
+    def _as_of(self, other: Source, seq: int) -> int:
+        """What another client had seen by its event `seq`, which has been judged."""
+        seqs, marked = self._marks[other]
+        at = bisect_right(seqs, seq) - 1
+        seen = marked[at]
+        for since in range(seqs[at], seq + 1):
+            event = other.event(since)
+            if event["event"] == "Ok":
+                seen = max(seen, event["index"])
+        return seen

@@ -11,6 +11,7 @@ from trace_check.graphs import Graphs
 from trace_check.logs import Logs
 from trace_check.nodes import Cluster
 from trace_check.read import Handler, Source
+from trace_check.reads import Reads
 from trace_check.starts import Starts
 from trace_check.verdict import Counts, Coverage, Failover
 from trace_check.views import Ballots, Fencing, Frontends
@@ -27,6 +28,7 @@ class Judge:
         self.starts = Starts(self.cluster)
         self._elections = Elections(self.cluster)
         self._logs = Logs(self.cluster)
+        self._reads = Reads(self.cluster)
         self._clients = Clients(self.cluster)
         self._node_handlers: dict[str, Handler] = {
             "Start": self.starts.start,
@@ -38,6 +40,9 @@ class Judge:
             "Commit": self._logs.commit,
             "Activate": self._elections.activate,
             "Ack": self._logs.ack,
+            "ReadStart": self._reads.start,
+            "Confirm": self._reads.confirm,
+            "ReadServe": self._reads.serve,
             "Lose": self._elections.lose,
             "Transfer": self._elections.transfer,
             "Exit": self.starts.exit,
@@ -77,9 +82,15 @@ class Judge:
         """What keeps a trace without a violation from being accepted."""
         cluster = self.cluster
         missing = [f"no trace of {v}, a voter" for v in sorted(cluster.electorate) if v not in cluster.nodes]
-        return missing + [
+        missing += [
             f"a Ballot graph for {size} voters: votes were judged by evidence alone" for size in cluster.ballots.without
         ]
+        if self._clients.late:
+            missing.append(
+                f"what {self._clients.late} operations of clients had to be held against: they stand so much later in "
+                "their files than others of the same time that it is not kept any more"
+            )
+        return missing
 
     def coverage(self) -> tuple[Coverage, ...]:
         """How much of each view's graph has been walked."""
@@ -90,6 +101,7 @@ class Judge:
     def counts(self, events: int) -> Counts:
         """The numbers of the run, as far as it was judged."""
         cluster, clients = self.cluster, self._clients
+        promises = clients.promises()
         nodes = [s for s in cluster.sources if not s.client]
         return Counts(
             files=sum(len(s.parts) for s in cluster.sources),
@@ -101,10 +113,14 @@ class Judge:
             leaders=len(cluster.tree.terms),
             epochs=self._logs.epochs_committed,
             entries_committed=cluster.tree.committed,
-            writes_acknowledged=clients.acknowledged,
+            writes_acknowledged=sum(p.writes for p in promises),
             writes_lost=clients.lost,
-            writes_unknown=clients.unknown,
-            writes_failed=clients.failed,
+            writes_unknown=sum(p.unknown for p in promises),
+            writes_failed=sum(p.refused for p in promises),
+            reads_served=self._reads.served,
+            reads_promised=sum(p.reads for p in promises),
+            reads_stale=clients.stale,
+            promises=promises,
         )
 
     def failovers(self) -> tuple[Failover, ...]:

@@ -27,7 +27,7 @@ from trace_check.replay import Progress, replay
 from trace_check.report import headline, took
 from trace_check.schema import CLIENT_EVENTS
 from trace_check.timeline import KINDS, Place, Timeline
-from trace_check.verdict import BadInput, Result, Violation
+from trace_check.verdict import NUMBERS, BadInput, Result, Violation
 
 TEMPLATE = Path(__file__).with_name("page.html")
 SHOWN = 1_000
@@ -176,7 +176,7 @@ def _list(title: str, items: Sequence[str]) -> str:
 
 
 def _numbers(result: Result) -> str:
-    numbers = [(name.replace("_", " "), f"{number:,}") for name, number in asdict(result.counts).items()]
+    numbers = [(name.replace("_", " "), f"{getattr(result.counts, name):,}") for name in NUMBERS]
     return "".join(f"<div><b>{number}</b> {name}</div>" for name, number in numbers)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from trace_check.verdict import BadInput, Failover, Result, Violation, Where
+from trace_check.verdict import BadInput, Counts, Failover, Result, Violation, Where
 
 SHOWN_FAILOVERS = 10
 SHOWN_MISSING = 10
+SHOWN_CLIENTS = 10
 
 
 def as_json(result: Result) -> str:
@@ -96,10 +97,7 @@ def _numbers(result: Result) -> Iterator[str]:
     )
     yield f"  Terms {c.terms:,}, leaders {c.leaders:,}, epochs {c.epochs:,}, entries committed {c.entries_committed:,}."
     if result.coverage:
-        yield (
-            f"  Writes acknowledged {c.writes_acknowledged:,}, lost {c.writes_lost:,}, unknown {c.writes_unknown:,}, "
-            f"refused {c.writes_failed:,}."
-        )
+        yield from _promises(c)
         yield "Views (instances; states and edges of the graph; edges taken):"
     for view in result.coverage:
         share = f"{view.taken} ({100 * view.taken // view.edges} %)" if view.edges else "not judged"
@@ -113,6 +111,23 @@ def _numbers(result: Result) -> Iterator[str]:
             yield f"  and {len(result.failovers) - SHOWN_FAILOVERS} more"
     rate = c.events / result.seconds if result.seconds else 0.0
     yield f"Took {result.seconds:.1f} s, {rate:,.0f} events a second."
+
+
+def _promises(c: Counts) -> Iterator[str]:
+    yield (
+        f"  Writes acknowledged {c.writes_acknowledged:,}, lost {c.writes_lost:,}, unknown {c.writes_unknown:,}, "
+        f"refused {c.writes_failed:,}."
+    )
+    if c.reads_served or c.reads_promised:
+        rounds = f"in {c.reads_served:,} rounds of confirmation"
+        yield f"  Reads answered {c.reads_promised:,}, {rounds}, stale {c.reads_stale:,}."
+    if c.promises:
+        yield "Promised to clients:"
+        for p in c.promises[:SHOWN_CLIENTS]:
+            unclear = f"; {p.unknown:,} of unknown outcome" if p.unknown else ""
+            yield f"  {p.client}: {p.writes:,} writes, {p.reads:,} reads, up to index {p.index:,}{unclear}"
+        if len(c.promises) > SHOWN_CLIENTS:
+            yield f"  and {len(c.promises) - SHOWN_CLIENTS} more"
 
 
 def took(failover: Failover) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from trace_check.store import Row, Store
-from trace_check.verdict import BadInput, Counts, Edge
+from trace_check.verdict import NUMBERS, BadInput, Edge
 
 _HEAD = ("run", "when", "verdict", "events", "a second", "terms", "epochs", "failovers", "longest", "edges taken")
 _RIGHT = {"run", "events", "a second", "terms", "epochs", "failovers", "longest"}
@@ -86,7 +86,7 @@ def _relation(a: Row, b: Row) -> str:
 def _differences(a: Row, b: Row) -> Iterator[tuple[str, str, str]]:
     pairs = [(name, str(a[name]), str(b[name])) for name in ("at", "directory", "cluster")]
     pairs.append(("verdict", _verdict(a), _verdict(b)))
-    pairs += [(name.replace("_", " "), _number(a[name]), _number(b[name])) for name in Counts.__dataclass_fields__]
+    pairs += [(name.replace("_", " "), _number(a[name]), _number(b[name])) for name in NUMBERS]
     pairs.append(("events a second", _number(_rate(a)), _number(_rate(b))))
     pairs.append(("failovers", _failovers(a), _failovers(b)))
     coverage = [{v["graph"]: f"{v['taken']} of {v['edges']}" for v in run["coverage"]} for run in (a, b)]

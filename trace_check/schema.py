@@ -80,6 +80,13 @@ def _are_members(values: Sequence[Any]) -> bool:
     )
 
 
+def _are_moments(values: Sequence[Any]) -> bool:
+    try:
+        return _are(list, values) and all(type(c) is str and type(now) is int and now >= 0 for c, now in values)
+    except (TypeError, ValueError):
+        return False
+
+
 def _lists(of: Check) -> Check:
     return lambda values: _are(list, values) and of(list(chain.from_iterable(values)))
 
@@ -98,6 +105,8 @@ REFERENCES: Kind = ("a list of references [node, inc, seq]", _lists(_are_referen
 RUNS: Kind = ("a list of [first, last, term]", _lists(_are_runs))
 PAIRS: Kind = ("a list of [index, epoch]", _lists(_are_pairs))
 MEMBERS: Kind = (f"a list of [node, part, address], with a part of {', '.join(PARTS)}", _lists(_are_members))
+OPERATION: Kind = ('"read" or "write"', lambda values: _are(str, values) and set(values) <= {"read", "write"})
+MOMENT: Kind = ("[clock, nanoseconds]", _are_moments)
 
 _LOG_END: dict[str, Kind] = {"last": INTEGER, "last_term": INTEGER}
 
@@ -111,13 +120,16 @@ NODE_EVENTS: dict[str, dict[str, Kind]] = {
     "Commit": {"runs": RUNS, "digest": DIGEST},
     "Activate": {"epoch": INTEGER},
     "Ack": {"first": INTEGER, "last": INTEGER},
+    "ReadStart": {"index": INTEGER},
+    "Confirm": {"start": REFERENCE},
+    "ReadServe": {"start": REFERENCE, "confirms": REFERENCES, "index": INTEGER},
     "Lose": {},
     "Transfer": {"to": STRING},
     "Exit": {"code": CODE},
 }
 CLIENT_EVENTS: dict[str, dict[str, Kind]] = {
     "Invoke": {"op": STRING},
-    "Ok": {"op": STRING, "index": INTEGER, "entry_term": INTEGER, "ack": REFERENCE},
+    "Ok": {"op": STRING, "index": INTEGER},
     "Fail": {"op": STRING, "error": STRING},
     "Unknown": {"op": STRING, "error": STRING},
 }
@@ -125,10 +137,21 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
     "Start": {"members": MEMBERS},
     "Append": {"epoch": INTEGER, "members": MEMBERS, "stores": REFERENCES},
     "Commit": {"epochs": PAIRS, "stores": REFERENCES, "leader_commit": REFERENCE},
+    "Invoke": {"kind": OPERATION, "key": STRING, "at": MOMENT},
+    "Ok": {"entry_term": INTEGER, "ack": REFERENCE, "serve": REFERENCE, "version": INTEGER, "at": MOMENT},
+    "Fail": {"at": MOMENT},
+    "Unknown": {"at": MOMENT},
 }
+# Of an answer: the one or the other.
+ANSWERS = (("entry_term", "ack"), ("serve",))
 EVENTS = {**NODE_EVENTS, **CLIENT_EVENTS}
 
 _ALWAYS: dict[str, Kind] = {"ts": CODE, "term": INTEGER}
+
+
+def _answers(event: Event) -> bool:
+    """Whether an Ok is the answer to a write or to a read."""
+    return [all(field in event for field in answer) for answer in ANSWERS].count(True) == 1
 
 
 def _shape(name: str) -> Check:
@@ -141,6 +164,8 @@ def _shape(name: str) -> Check:
     def fits(events: Sequence[Any]) -> bool:
         columns = zip(*map(row, events), strict=True)
         if not all(check(column) for check, column in zip(checks, columns, strict=True)):
+            return False
+        if name == "Ok" and not all(map(_answers, events)):
             return False
         return all(
             check(values)
@@ -204,4 +229,6 @@ def complaint(event: object) -> str | None:
     for field, (what, check) in {"after": REFERENCES, **OPTIONAL.get(name, {})}.items():
         if field in event and not check([event[field]]):
             return f"field {field} of {name}: expected {what}, found {event[field]!r}"
+    if name == "Ok" and not _answers(event):
+        return "Ok has to have either entry_term and ack, for a write, or serve, for a read"
     return None

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from sqlite_utils import Database
 
-from trace_check.verdict import BadInput, Counts, Edge, Result, Violation
+from trace_check.verdict import NUMBERS, BadInput, Edge, Result, Violation
 
 DEFAULT = Path("runs.db")
 SCHEMA = 1
@@ -23,15 +23,16 @@ PATIENCE = 30.0
 
 Row = dict[str, Any]
 
-_COUNTS = dict.fromkeys(Counts.__dataclass_fields__, int)
 _TABLES: dict[str, dict[str, type]] = {
-    "runs": {"id": int, "at": str, "directory": str, "cluster": str, "verdict": str, "seconds": float, **_COUNTS},
+    "runs": {"id": int, "at": str, "directory": str, "cluster": str, "verdict": str, "seconds": float}
+    | dict.fromkeys(NUMBERS, int),
     "violations": {
         "run": int, "rule": str, "expected": str, "actual": str,
         "file": str, "line": int, "node": str, "inc": str, "seq": int, "event": str,
         "view": str, "instance": str, "action": str, "state": str,
     },
     "missing": {"run": int, "what": str},
+    "promises": dict.fromkeys(("run", "writes", "reads", "unknown", "refused", "index"), int) | {"client": str},
     "failovers": {
         "run": int, "from_node": str, "from_term": int, "to_node": str, "to_term": int, "seconds": float,
     },
@@ -135,7 +136,7 @@ class Store:
             "cluster": result.cluster,
             "verdict": result.verdict.value,
             "seconds": result.seconds,
-            **asdict(result.counts),
+            **{name: getattr(result.counts, name) for name in NUMBERS},
         }
         with self._explained(), self._transaction():
             number = self._insert("runs", [run])
@@ -143,6 +144,7 @@ class Store:
             if result.violation is not None:
                 self._insert("violations", [own | _violation(result.violation)])
             self._insert("missing", [own | {"what": what} for what in result.missing])
+            self._insert("promises", [own | asdict(promise) for promise in result.counts.promises])
             self._insert("failovers", [own | asdict(failover) for failover in result.failovers])
             for view in result.coverage:
                 row = {field: getattr(view, field) for field in _TABLES["coverage"] if field != "run"}

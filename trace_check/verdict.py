@@ -115,6 +115,18 @@ class Failover:
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """What one client was told, over its incarnations; `index` is the highest it was shown."""
+
+    client: str
+    writes: int
+    reads: int
+    unknown: int
+    refused: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """The numbers of a run, as far as it was judged."""
 
@@ -131,6 +143,14 @@ class Counts:
     writes_lost: int
     writes_unknown: int
     writes_failed: int
+    reads_served: int = 0
+    reads_promised: int = 0
+    reads_stale: int = 0
+    promises: tuple[Promise, ...] = ()
+
+
+# The fields of Counts that are numbers.
+NUMBERS = tuple(name for name in Counts.__dataclass_fields__ if name != "promises")
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,9 +134,13 @@ def _append(args: argparse.Namespace) -> int:
 
 
 def _read(args: argparse.Namespace) -> int:
-    with _client(args, [args.address], timeout=10.0) as client:
+    with _client(args, args.address, timeout=args.timeout) as client:
         try:
-            for entry in client.read(args.address, args.first, args.last):
+            if args.local:
+                entries = client.read(args.address[0], args.first, args.last)
+            else:
+                entries = client.linearizable_read(args.first, args.last)
+            for entry in entries:
                 text = entry.data.decode(errors="backslashreplace")
                 print(f"{entry.index}\t{entry.term}\t{entry.epoch}\t{text}")
         except Unreachable as error:
@@ -224,9 +228,13 @@ def _parser() -> argparse.ArgumentParser:
     append.add_argument("--data", metavar="TEXT", help="the entry; standard input when it is left out")
     append.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to try (10)")
 
-    read = _command(commands, "read", _read, "print the committed journal of one node: index, term, epoch, data")
+    read = _command(commands, "read", _read, "print the committed journal: index, term, epoch, data")
     read.epilog = "example: hacoord read 127.0.0.1:7002 --first 10 --secret-file secret"
-    read.add_argument("address", metavar="HOST:PORT", help="the node to ask")
+    read.add_argument("address", nargs="+", metavar="HOST:PORT", help="some nodes; they know who leads")
+    read.add_argument(
+        "--local", action="store_true", help="what the first of these nodes has, which may lag behind what others wrote"
+    )
+    read.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to try (10)")
     read.add_argument("--first", type=int, default=1, metavar="INDEX", help="first log index (1)")
     read.add_argument("--last", type=int, metavar="INDEX", help="last log index (the end)")
 

@@ -3,8 +3,8 @@
 A refused write is tried again, at whoever leads by then, until the timeout: it is certain that it was not written. An
 ambiguous one never is; `OutcomeUnknown` leaves the decision to the caller, who alone knows what a duplicate would do.
 
-With a trace directory, the client traces each write (docs/trace-format.md): the checker can then look for writes that
-were acknowledged and lost.
+With a trace directory, the client traces each write and each linearizable read (docs/trace-format.md): the checker can
+then look for writes that were acknowledged and lost, and for reads that were stale.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self, cast
 
 from hacoord.config import parse_address
-from hacoord.journal import MAX_DATA, JournalEntry, OutcomeUnknown, Receipt
+from hacoord.journal import MAX_DATA, JournalEntry, OutcomeUnknown, ReadPoint, Receipt
 from hacoord.raft.messages import Ref
 from hacoord.raft.outbox import Outbox
 from hacoord.trace import TraceWriter
@@ -34,7 +34,11 @@ class NotWritten(Exception):
 
 
 class Unreachable(Exception):
-    """The node at an address did not answer, or did not want to; nothing was changed."""
+    """Whoever was asked did not answer, or did not want to; nothing was changed."""
+
+
+class _NoLeader(Exception):
+    """No leader took the request in time; it had no effect."""
 
 
 class RequestRefused(Exception):
@@ -54,7 +58,11 @@ class Client:
         trace_dir: Path | None = None,
         timeout: float = 10.0,
     ) -> None:
-        """`cluster` may be left out where any will do; not when the client traces."""
+        """`cluster` may be left out where any will do; not when the client traces.
+
+        Clients that trace at the same time need different names: one name is one session, and its incarnations follow
+        each other.
+        """
         self._addresses = list(addresses)
         self._secret = secret
         self._cluster = cluster
@@ -62,7 +70,7 @@ class Client:
         self._timeout = timeout
         self._leader: str | None = None
         self._connections: dict[str, ClientConnection] = {}
-        self._writes = 0
+        self._operations = 0
         counter = 1 if trace_dir is None else 1 + _newest_counter(trace_dir, name)
         self._inc = f"{counter}-{secrets.token_hex(4)}"
         self._outbox = Outbox(name, self._inc)
@@ -94,21 +102,48 @@ class Client:
         """
         if len(data) > MAX_DATA:
             raise ValueError(f"an entry may have {MAX_DATA} bytes at most, this one has {len(data)}")
-        self._writes += 1
-        op = f"w{self._writes}"
-        self._say("Invoke", op=op)
+        op = self._invoke("w")
         try:
-            receipt = self._append({"op": "append", "data": base64.b64encode(data).decode()})
+            _, reply = self._ask_leader({"op": "append", "data": base64.b64encode(data).decode()})
         except OutcomeUnknown as error:
             self._say("Unknown", op=op, error=str(error))
             raise
-        except (NotWritten, RequestRefused) as error:
+        except RequestRefused as error:
             self._say("Fail", op=op, error=str(error))
             raise
+        except _NoLeader as error:
+            self._say("Fail", op=op, error=str(error))
+            raise NotWritten(str(error)) from error
+        receipt = _receipt(cast("dict[str, object]", reply["receipt"]))
         self._say("Ok", op=op, index=receipt.index, entry_term=receipt.term, ack=receipt.ack)
         return receipt
 
-    def _append(self, request: dict[str, object]) -> Receipt:
+    def linearizable_read(self, first: int = 1, last: int | None = None) -> Iterator[JournalEntry]:
+        """The journal's entries from index `first` to `last`, none missing that was acknowledged before this call.
+
+        They come from the leader, once a majority has confirmed that it leads. Raises Unreachable; reading again is
+        always safe.
+        """
+        op = self._invoke("r", kind="read")
+        try:
+            leader, reply = self._ask_leader({"op": "read_point"})
+        except (_NoLeader, RequestRefused) as error:
+            self._say("Fail", op=op, error=str(error))
+            raise Unreachable(str(error)) from error
+        point = _point(cast("dict[str, object]", reply["point"]))
+        self._say("Ok", op=op, index=point.index, serve=point.serve)
+        end = point.index if last is None else min(last, point.index)
+        return self._entries(leader, first, end, at_least=end)
+
+    def _invoke(self, letter: str, **fields: object) -> str:
+        """Begin an operation; returns its name."""
+        self._operations += 1
+        op = f"{letter}{self._operations}"
+        self._say("Invoke", op=op, **fields)
+        return op
+
+    def _ask_leader(self, request: dict[str, object]) -> tuple[str, dict[str, object]]:
+        """The leader's address and its reply. Raises _NoLeader, RequestRefused; OutcomeUnknown for an append."""
         deadline = time.monotonic() + self._timeout
         pause = PAUSE_MIN
         reason = "no address to ask"
@@ -121,9 +156,9 @@ class Client:
                     reason = str(error)
                     continue
                 match reply:
-                    case {"receipt": dict(receipt)}:
+                    case {"receipt": dict()} | {"point": dict()}:
                         self._leader = address
-                        return _receipt(receipt)
+                        return address, reply
                     case {"error": "unknown", "reason": str(why)}:
                         raise OutcomeUnknown(why)
                     case {"error": "bad_request", "reason": str(why)}:
@@ -137,11 +172,11 @@ class Client:
             if self._leader == hinted:
                 self._leader = None
                 if time.monotonic() + pause >= deadline:
-                    raise NotWritten(f"no leader took the write within {self._timeout:g} s; the last answer: {reason}")
+                    raise _NoLeader(f"no leader answered within {self._timeout:g} s; the last answer: {reason}")
                 time.sleep(pause)
                 pause = min(2 * pause, PAUSE_MAX)
             elif time.monotonic() >= deadline:
-                raise NotWritten(f"no leader took the write within {self._timeout:g} s; the last answer: {reason}")
+                raise _NoLeader(f"no leader answered within {self._timeout:g} s; the last answer: {reason}")
 
     def _places(self) -> list[str]:
         """Where to ask, the most promising first."""
@@ -154,10 +189,18 @@ class Client:
         return self._request(address, {"op": "status"})
 
     def read(self, address: str, first: int = 1, last: int | None = None) -> Iterator[JournalEntry]:
-        """The committed journal entries that this node has, from index `first` to `last`. Raises Unreachable."""
+        """The committed journal entries that this node has, from index `first` to `last`. Raises Unreachable.
+
+        A node that lags behind has less than was acknowledged; see `linearizable_read`.
+        """
+        return self._entries(address, first, last, at_least=0)
+
+    def _entries(self, address: str, first: int, last: int | None, *, at_least: int) -> Iterator[JournalEntry]:
         while last is None or first <= last:
             reply = self._request(address, {"op": "read", "first": first, "last": (1 << 62) if last is None else last})
             following, commit = cast(int, reply["next"]), cast(int, reply["commit"])
+            if commit < at_least:
+                raise Unreachable(f"{address} has started again since, and is not that far yet: read again")
             for entry in cast("list[dict[str, object]]", reply["entries"]):
                 yield JournalEntry(
                     cast(int, entry["index"]),
@@ -222,6 +265,8 @@ class Client:
             connection.close()
 
     def _say(self, name: str, **fields: object) -> None:
+        if _CLOCK:
+            fields["at"] = (_CLOCK, time.monotonic_ns())
         self._outbox.record(name, 0, **fields)
         events, _ = self._outbox.take()
         if self._trace is not None:
@@ -229,9 +274,28 @@ class Client:
 
 
 def _receipt(fields: dict[str, object]) -> Receipt:
-    node, inc, seq = cast("list[object]", fields["ack"])
-    ack = Ref(cast(str, node), cast(str, inc), cast(int, seq))
-    return Receipt(cast(int, fields["index"]), cast(int, fields["term"]), cast(int, fields["epoch"]), ack)
+    place = cast(int, fields["index"]), cast(int, fields["term"]), cast(int, fields["epoch"])
+    return Receipt(*place, _ref(fields["ack"]))
+
+
+def _point(fields: dict[str, object]) -> ReadPoint:
+    return ReadPoint(cast(int, fields["index"]), _ref(fields["serve"]))
+
+
+def _ref(value: object) -> Ref:
+    node, inc, seq = cast("list[object]", value)
+    return Ref(cast(str, node), cast(str, inc), cast(int, seq))
+
+
+def _shared_clock() -> str:
+    """What names the monotonic clock that all processes of this machine share until it boots again; "" if nothing."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+_CLOCK = _shared_clock()
 
 
 def _newest_counter(directory: Path, name: str) -> int:

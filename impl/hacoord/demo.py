@@ -91,7 +91,7 @@ class Cluster:
 
 
 class Writer(threading.Thread):
-    """A client that never stops writing, and remembers what it was promised."""
+    """A client that never stops writing, reads back now and then, and remembers what it was promised."""
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(name="writer", daemon=True)
@@ -102,6 +102,8 @@ class Writer(threading.Thread):
         self.epoch = 0
         self.unknown = 0
         self.refused = 0
+        self.reads = 0
+        self.stale = 0
 
     def run(self) -> None:
         number = 0
@@ -117,7 +119,17 @@ class Writer(threading.Thread):
             else:
                 self.promised[receipt.index] = data
                 self.epoch = receipt.epoch
+            if number % 10 == 0:
+                self._read_back()
         self._client.close()
+
+    def _read_back(self) -> None:
+        """A linearizable read must show the newest promise."""
+        newest = max(self.promised, default=0)
+        with contextlib.suppress(Unreachable):
+            read = {entry.index for entry in self._client.linearizable_read(newest)}
+            self.stale += newest not in read | {0}
+            self.reads += 1
 
     def halt(self) -> None:
         """Finish the write at hand and stop."""
@@ -126,7 +138,8 @@ class Writer(threading.Thread):
 
     def summary(self) -> str:
         """What has become of the writes so far."""
-        return f"{len(self.promised)} writes acknowledged, {self.unknown} of unknown outcome"
+        unknown = f", {self.unknown} of unknown outcome" if self.unknown else ""
+        return f"{len(self.promised)} writes acknowledged{unknown}; {self.reads} times read back"
 
 
 def main() -> int:
@@ -240,6 +253,8 @@ def _until_writes(story: Narrator, writer: Writer, more: int) -> None:
 def _compare(cluster: Cluster, story: Narrator, commander: Client, writer: Writer) -> None:
     """Every node's journal must hold every promised write in its place, and be the same as the others'."""
     last = max(writer.promised)
+    if writer.stale:
+        raise DemoFailed(f"{writer.stale} reads did not show what had been acknowledged before")
     journals: dict[str, dict[int, bytes]] = {}
     for node, address in cluster.address.items():
         story.until(f"{node} has entry {last}", lambda where=address: _commit(commander, where) >= last)  # type: ignore[misc]

@@ -118,12 +118,12 @@ def encode_message(message: Message) -> bytes:
     m = message
     if isinstance(m, AppendEntries):
         entries = m.entries
-        header = [m.src, m.dst, m.ref, m.term, m.prev, m.prev_term, m.commit, m.commit_ref, len(entries)]
+        header = [m.src, m.dst, m.ref, m.term, m.prev, m.prev_term, m.commit, m.commit_ref, m.read, len(entries)]
         head = _pack(_APPEND_ENTRIES, header)
         rows = [_ROW.pack(e.term, e.kind, len(e.data), e.digest) for e in entries]
         return b"".join([head, *rows, *[e.data for e in entries]])
     if isinstance(m, Appended):
-        return _pack(_APPENDED, [m.src, m.dst, m.ref, m.term, m.ok, m.match, m.store])
+        return _pack(_APPENDED, [m.src, m.dst, m.ref, m.term, m.ok, m.match, m.store, m.read, m.confirm])
     if isinstance(m, RequestVote):
         return _pack(_REQUEST_VOTE, [m.src, m.dst, m.ref, m.term, m.last, m.last_term, m.pre, m.campaign])
     return _pack(_VOTE, [m.src, m.dst, m.ref, m.term, m.granted, m.pre, m.grant])
@@ -164,13 +164,15 @@ def _decode_vote(header: list[object], body: bytes, end: int) -> Message:
 
 
 def _decode_appended(header: list[object], body: bytes, end: int) -> Message:
-    src, dst, ref, term, ok, match, store = header
+    src, dst, ref, term, ok, match, store, read, confirm = header
     _ends(body, end)
-    return Appended(_name(src), _name(dst), _ref(ref), _int(term), _bool(ok), _int(match), _opt(store))
+    return Appended(
+        _name(src), _name(dst), _ref(ref), _int(term), _bool(ok), _int(match), _opt(store), _opt(read), _opt(confirm)
+    )
 
 
 def _decode_append_entries(header: list[object], body: bytes, end: int) -> Message:
-    src, dst, ref, term, prev, prev_term, commit, commit_ref, count = header
+    src, dst, ref, term, prev, prev_term, commit, commit_ref, read, count = header
     index = _int(prev)
     data = end + _int(count) * _ROW.size
     if data > len(body):
@@ -187,7 +189,7 @@ def _decode_append_entries(header: list[object], body: bytes, end: int) -> Messa
     _int(index)
     return AppendEntries(
         _name(src), _name(dst), _ref(ref), _int(term), _int(prev), _int(prev_term), tuple(entries), _int(commit),
-        _opt(commit_ref),
+        _opt(commit_ref), _opt(read),
     )  # fmt: skip
 
 

@@ -4,7 +4,11 @@ An append comes back in exactly one of three ways, and the difference matters: a
 of this leader), a refusal (`NotLeader`, `Overloaded`: it was not and will not be written, so trying again is safe), or
 `OutcomeUnknown` (it may or may not be written: trying again may write it twice).
 
-`append`, `read` and `close` may be called from any thread; everything else belongs to the loop in node.py.
+A read of what this node has may lag behind. `linearizable_read` says up to where the journal has to be read so that
+nothing is missing that anybody had been promised before the call.
+
+`append`, `read`, `linearizable_read` and `close` may be called from any thread; everything else belongs to the loop in
+node.py.
 """
 
 from __future__ import annotations
@@ -22,7 +26,9 @@ from hacoord.raft.core import NotLeader, Role
 from hacoord.raft.log import epoch_of
 from hacoord.raft.messages import Kind, Ref
 
-__all__ = ["Journal", "JournalEntry", "NotLeader", "OutcomeUnknown", "Overloaded", "Receipt", "ReplayFailed"]
+__all__ = [
+    "Journal", "JournalEntry", "NotLeader", "OutcomeUnknown", "Overloaded", "ReadPoint", "Receipt", "ReplayFailed",
+]  # fmt: skip
 
 MAX_DATA = 256 * 1024
 """The longest entry, in bytes: it must fit into a frame with room to spare."""
@@ -39,6 +45,14 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadPoint:
+    """A linearizable read: it sees the journal up to `index`, no less and no more; the ReadServe is the evidence."""
+
+    index: int
+    serve: Ref
+
+
+@dataclass(frozen=True, slots=True)
 class JournalEntry:
     """One committed entry of the journal. Indexes have gaps where the log holds records of its own."""
 
@@ -49,7 +63,7 @@ class JournalEntry:
 
 
 class Overloaded(Exception):
-    """Too many writes are waiting; this one was not and will not be written."""
+    """Too many writes or reads are waiting; this one was not and will not be taken in."""
 
 
 class OutcomeUnknown(Exception):
@@ -60,7 +74,7 @@ class ReplayFailed(Exception):
     """A replay callback raised: what it keeps no longer follows the journal, so the process has to end."""
 
 
-Outcome = Receipt | NotLeader | Overloaded | OutcomeUnknown
+Outcome = Receipt | ReadPoint | NotLeader | Overloaded | OutcomeUnknown
 Answer = Callable[[Outcome], None]
 
 
@@ -85,6 +99,9 @@ class Journal:
         self._closed = False
         self._waiting: deque[_Write] = deque()
         self._proposed: deque[tuple[int, int, Answer]] = deque()
+        # Linearizable reads: those that share the round under way, and those that wait for the next.
+        self._reading: list[Answer] = []
+        self._reads_waiting: list[Answer] = []
         self._due: list[tuple[Answer, Outcome]] = []
         self._callbacks: list[Callable[[JournalEntry], None]] = []
         self._epochs: list[tuple[int, int]] = []
@@ -111,6 +128,26 @@ class Journal:
             raise OutcomeUnknown(f"not committed within {timeout:g} s; it may still be") from None
         if isinstance(outcome, Receipt):
             return outcome
+        assert isinstance(outcome, Exception)
+        raise outcome
+
+    def linearizable_read(self, timeout: float) -> ReadPoint:
+        """Up to where to `read` so that nothing is missing which anybody had been promised before this call.
+
+        Returns once this node, the LEADER, has replayed that far. Raises NotLeader (with the leader's name, if known),
+        Overloaded, and TimeoutError when no majority has confirmed that it leads within `timeout` seconds. Trying
+        again is always safe.
+        """
+        future: Future[Outcome] = Future()
+        self.submit_read(future.set_result)
+        self._wake()
+        try:
+            outcome = future.result(timeout)
+        except TimeoutError:
+            raise TimeoutError(f"no majority has confirmed within {timeout:g} s that this node leads") from None
+        if isinstance(outcome, ReadPoint):
+            return outcome
+        assert isinstance(outcome, Exception)
         raise outcome
 
     def read(self, first: int, last: int) -> list[JournalEntry]:
@@ -148,13 +185,27 @@ class Journal:
         if refusal is not None and start():
             answer(refusal)
 
+    def submit_read(self, answer: Answer) -> None:
+        """Queue a linearizable read; `answer` is called once, in the loop, with what became of it."""
+        with self._lock:
+            if self._closed:
+                refusal: Outcome | None = NotLeader(None)
+            elif len(self._reads_waiting) + len(self._reading) >= self._batch.queue:
+                refusal = Overloaded(f"{self._batch.queue} reads are waiting already; this one was not taken in")
+            else:
+                refusal = None
+                self._reads_waiting.append(answer)
+        if refusal is not None:
+            answer(refusal)
+
     @property
     def has_waiting(self) -> bool:
-        """Whether writes wait for the next turn."""
-        return bool(self._waiting)
+        """Whether writes wait for the next turn, or reads that need not wait for others."""
+        return bool(self._waiting or (self._reads_waiting and not self._reading))
 
     def propose(self) -> None:
-        """Put what waits into the log, as much as one turn takes, or have it refused."""
+        """Put what waits into the log, as much as one turn takes, and begin to answer reads; or have them refused."""
+        self._start_reads()
         writes = self._next_batch()
         if not writes:
             return
@@ -165,6 +216,17 @@ class Journal:
             return
         term = self._frontend.raft.term
         self._proposed += [(first + i, term, write.answer) for i, write in enumerate(writes)]
+
+    def _start_reads(self) -> None:
+        """Begin a round of confirmation for all reads that wait, unless one is under way."""
+        if self._reading or not self._reads_waiting:
+            return
+        with self._lock:
+            self._reading, self._reads_waiting = self._reads_waiting, []
+        try:
+            self._frontend.read_start()
+        except NotLeader as refusal:
+            self._answer_reads(refusal)
 
     def _next_batch(self) -> list[_Write]:
         writes: list[_Write] = []
@@ -197,6 +259,7 @@ class Journal:
 
     def acknowledge(self) -> None:
         """Record an Ack for what is committed now, or give up what this node, leading no more, can't vouch for."""
+        self._serve_reads()
         raft = self._frontend.raft
         if not self._proposed:
             return
@@ -212,8 +275,21 @@ class Journal:
             ack = self._frontend.ack(done[0][0], done[-1][0])
             self._due += [(answer, Receipt(index, term, epoch, ack)) for index, term, answer in done]
 
+    def _serve_reads(self) -> None:
+        """Answer the reads of the round under way, once it is confirmed; refuse them when leadership is lost."""
+        if not self._reading:
+            return
+        if self._frontend.stopped:
+            self._answer_reads(NotLeader(None))
+        elif serve := self._frontend.read_serve(self.applied):
+            self._answer_reads(ReadPoint(self.applied, serve))
+
+    def _answer_reads(self, outcome: Outcome) -> None:
+        self._due += [(answer, outcome) for answer in self._reading]
+        self._reading = []
+
     def answer(self) -> None:
-        """Tell the callers what became of their writes. Only after the Acks have been traced."""
+        """Tell the callers what became of their writes and reads. Only after the Acks have been traced."""
         due, self._due = self._due, []
         for answer, outcome in due:
             answer(outcome)
@@ -223,20 +299,30 @@ class Journal:
         with self._lock:
             self._closed = True
             waiting, self._waiting = self._waiting, deque()
+            reads, self._reads_waiting = self._reads_waiting, []
         self._due += [(write.answer, NotLeader(None)) for write in waiting if write.start()]
+        self._due += [(answer, NotLeader(None)) for answer in reads]
 
     def abandon(self) -> None:
         """The loop has ended, perhaps before an Ack was traced: nothing is promised any more. The last call."""
         self.close()
         self._give_up("the node ended")
-        unknown = OutcomeUnknown("the node ended; the write may still be committed")
-        self._due = [(answer, unknown if isinstance(outcome, Receipt) else outcome) for answer, outcome in self._due]
-        self.answer()
+        unknown, not_read = OutcomeUnknown("the node ended; the write may still be committed"), NotLeader(None)
+        self._answer_reads(not_read)
+        for answer, outcome in self._due:
+            match outcome:
+                case Receipt():
+                    answer(unknown)
+                case ReadPoint():
+                    answer(not_read)
+                case _:
+                    answer(outcome)
+        self._due = []
 
     @property
     def has_proposed(self) -> bool:
-        """Whether writes are proposed and not yet acknowledged."""
-        return bool(self._proposed)
+        """Whether writes are proposed and not yet acknowledged, or reads not yet answered."""
+        return bool(self._proposed or self._reading)
 
     def _give_up(self, why: str) -> None:
         unknown = OutcomeUnknown(f"{why}; the write may still be committed")

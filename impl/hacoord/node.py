@@ -25,7 +25,7 @@ from pathlib import Path
 from hacoord.config import Address, Config, parse_address
 from hacoord.ha.frontend import EXIT_LOST_LEADERSHIP, Frontend, FrontendType
 from hacoord.ha.state_change import Execution, IllegalTransition, StateChangeExecutor, StateChangeFailed
-from hacoord.journal import Journal, NotLeader, Outcome, OutcomeUnknown, Overloaded, Receipt, ReplayFailed
+from hacoord.journal import Journal, NotLeader, Outcome, OutcomeUnknown, Overloaded, ReadPoint, Receipt, ReplayFailed
 from hacoord.raft.core import LogDiverged, Raft, Timing
 from hacoord.raft.leadership import Limits
 from hacoord.raft.messages import Ref
@@ -264,6 +264,8 @@ class Node:
                     self._reply(request, {"error": "bad_request", "reason": str(error)})
             case {"op": "status"}:
                 self._reply(request, self.status())
+            case {"op": "read_point"}:
+                self.journal.submit_read(lambda outcome: self._reply(request, self._outcome(outcome)))
             case {"op": "read", "first": int(first), "last": int(last)}:
                 self._reply(request, self._read(first, last))
             case {"op": "fault", **fault}:
@@ -278,6 +280,8 @@ class Node:
         match outcome:
             case Receipt():
                 return {"receipt": asdict(outcome)}
+            case ReadPoint():
+                return {"point": asdict(outcome)}
             case NotLeader(leader=leader):
                 address = self.members.get(leader) if leader else None
                 return {"error": "not_leader", "reason": str(outcome), "leader": leader, "address": address}

@@ -59,35 +59,49 @@ class Process:
     outbox: Outbox
     trace: TraceWriter
     change: FrontendType | None = None
-    promised: list[tuple[int, str]] = field(default_factory=list)
+    promised: list[tuple[int, Client, str]] = field(default_factory=list)
+    # Reads in the round under way, and those that wait for the next: who, which operation, of which key.
+    reading: list[tuple[Client, str, str]] = field(default_factory=list)
+    waiting: list[tuple[Client, str, str]] = field(default_factory=list)
 
 
-class Writer:
-    """A client that writes to whoever leads, and keeps a trace of its own."""
+class Client:
+    """A client that writes keys at whoever leads, reads them back, and keeps a trace of its own."""
 
-    def __init__(self, name: str, trace: TraceWriter, inc: str) -> None:
+    def __init__(self, name: str, trace: TraceWriter, inc: str, clock: Callable[[], float]) -> None:
+        """`clock` is virtual time in seconds, which all clients share."""
         self._outbox = Outbox(name, inc)
         self._trace = trace
+        self._clock = clock
         self._count = 0
 
-    def invoke(self) -> str:
-        """Begin a write; returns its operation name."""
+    def invoke(self, kind: str) -> tuple[str, str]:
+        """Begin a "write" or a "read"; returns its operation name and key."""
         self._count += 1
-        op = f"w{self._count}"
-        self._say("Invoke", op=op)
-        return op
+        op, key = f"{kind[0]}{self._count}", f"k{self._count % 3}"
+        self._say("Invoke", op=op, kind=kind, key=key)
+        return op, key
 
     def ok(self, op: str, index: int, term: int, ack: Ref) -> None:
         """The write was acknowledged by the event `ack`."""
         self._outbox.heard(ack)
         self._say("Ok", op=op, index=index, entry_term=term, ack=ack)
 
+    def saw(self, op: str, index: int, version: int, serve: Ref) -> None:
+        """The read was served by the event `serve`, up to `index`; entry `version` wrote its key."""
+        self._outbox.heard(serve)
+        self._say("Ok", op=op, index=index, version=version, serve=serve)
+
     def unknown(self, op: str) -> None:
         """The answer never came."""
         self._say("Unknown", op=op, error="no answer")
 
+    def close(self) -> None:
+        """Close the trace."""
+        self._trace.close()
+
     def _say(self, name: str, **fields: object) -> None:
-        self._outbox.record(name, 0, **fields)
+        self._outbox.record(name, 0, **fields, at=("virtual", int(self._clock() * 1e9)))
         self._trace.write(self._outbox.take()[0])
 
 
@@ -121,11 +135,13 @@ class Cluster:
         self._limits = limits
         self._crash: tuple[str, CrashPoint] | None = None
         self.disks = {n: Disk(f"disk-of-{n}") for n in self.names}
-        client = "client-1"
-        inc = self._inc(client, 1)
-        self.writer = Writer(client, self._open_trace(client, inc), inc)
+        self.clients = [self._client(f"client-{number}") for number in (1, 2, 3)]
         for name in self.names:
             self.restart(name)
+
+    def _client(self, name: str) -> Client:
+        inc = self._inc(name, 1)
+        return Client(name, self._open_trace(name, inc), inc, self.now)
 
     def _inc(self, name: str, counter: int) -> str:
         return f"{counter}-{random.Random(f'{self._cluster}/{name}/{counter}').getrandbits(32):08x}"
@@ -162,8 +178,11 @@ class Cluster:
         """Kill a node between two turns."""
         process = self.running.pop(name)
         process.trace.close()
-        for _, op in process.promised:
-            self.writer.unknown(op)
+        for client, op in [
+            *((client, op) for _, client, op in process.promised),
+            *((client, op) for client, op, _ in process.reading + process.waiting),
+        ]:
+            client.unknown(op)
 
     def crash_at(self, name: str, point: CrashPoint) -> None:
         """Kill the node when it next comes to this point of a turn."""
@@ -187,9 +206,16 @@ class Cluster:
     def write(self, name: str, count: int = 1) -> None:
         """Clients write `count` entries at a node that is ready."""
         process = self.running[name]
-        ops = [self.writer.invoke() for _ in range(count)]
-        first, _ = process.frontend.append([op.encode() for op in ops])
-        process.promised.extend((first + i, op) for i, op in enumerate(ops))
+        clients = [self._rng.choice(self.clients) for _ in range(count)]
+        writes = [(client, *client.invoke("write")) for client in clients]
+        first, _ = process.frontend.append([f"{op} {key}".encode() for _, op, key in writes])
+        process.promised.extend((first + i, client, op) for i, (client, op, _) in enumerate(writes))
+        self._turn(name)
+
+    def read(self, name: str, count: int = 1) -> None:
+        """Clients read at a node that is ready."""
+        for client in [self._rng.choice(self.clients) for _ in range(count)]:
+            self.running[name].waiting.append((client, *client.invoke("read")))
         self._turn(name)
 
     def carry_out(self, name: str) -> None:
@@ -209,12 +235,16 @@ class Cluster:
         """End all that still run, as a crash would, and close the traces."""
         for name in list(self.running):
             self.crash(name)
-        self.writer._trace.close()
+        for client in self.clients:
+            client.close()
 
     # --- one turn of a node's loop: persist, trace, send -----------------------------------------------------------
 
     def _turn(self, name: str) -> None:
         process = self.running[name]
+        if process.waiting and not process.reading and process.frontend.ready:
+            process.reading, process.waiting = process.waiting, []
+            process.frontend.read_start()
         try:
             self._speak(name, process)
             while (to := process.frontend.wanted()) is not None:
@@ -253,18 +283,31 @@ class Cluster:
         frontend = process.frontend
         if not frontend.ready:
             return
-        done = [p for p in process.promised if p[0] <= frontend.raft.commit_index]
+        commit = frontend.raft.commit_index
+        serve = frontend.read_serve(commit)
+        if serve:
+            self._speak(name, process)
+            for client, op, key in process.reading:
+                client.saw(op, commit, _version(frontend.raft, key, commit), serve)
+            process.reading = []
+        done = [p for p in process.promised if p[0] <= commit]
         if not done:
             return
         del process.promised[: len(done)]
         ack = frontend.ack(done[0][0], done[-1][0])
         self._speak(name, process)
-        for index, op in done:
-            self.writer.ok(op, index, frontend.raft.term, ack)
+        for index, client, op in done:
+            client.ok(op, index, frontend.raft.term, ack)
 
     def _may_die(self, name: str, point: CrashPoint) -> None:
         if self._crash == (name, point):
             raise _Killed
+
+
+def _version(raft: Raft, key: str, index: int) -> int:
+    """The newest entry, up to an index, that wrote a key; 0 if there is none."""
+    wrote = f" {key}".encode()
+    return next((at for at in range(index, 0, -1) if raft.entry(at).data.endswith(wrote)), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,9 +334,13 @@ class Simulation:
         faults: Faults | None = None,
         writes_per_turn: int = 1,
         write_every: float = 0.01,
+        read_every: float = 0.1,
         timing: Timing | None = None,
     ) -> None:
-        """Every `write_every` seconds of virtual time, `writes_per_turn` entries are written at every leader."""
+        """Every `write_every` seconds of virtual time, `writes_per_turn` entries are written at every leader.
+
+        And every `read_every` seconds there is a read at every leader. Each is on average.
+        """
         self.now = 0.0
         self._rng = random.Random(f"simulation/{seed}")
         self._faults = faults or Faults()
@@ -304,6 +351,7 @@ class Simulation:
         self._restarting: set[str] = set()
         self.cluster = Cluster(directory, size, seed=seed, timing=timing, clock=lambda: self.now)
         self._every(write_every, lambda: self._write(writes_per_turn))
+        self._every(read_every, self._read)
         if self._faults.crash_every:
             self._every(self._faults.crash_every, self._crash_one)
         if self._faults.partition_every:
@@ -357,6 +405,10 @@ class Simulation:
     def _write(self, count: int) -> None:
         for name in self.cluster.leaders():
             self.cluster.write(name, count)
+
+    def _read(self) -> None:
+        for name in self.cluster.leaders():
+            self.cluster.read(name)
 
     def _crash_one(self) -> None:
         if not self.cluster.running:

@@ -138,10 +138,25 @@ class Frontend:
 
     def append(self, data: Sequence[bytes]) -> tuple[int, int]:
         """Propose journal entries; returns the first and last index. Raises NotLeader unless this node is ready."""
+        self._demand_ready()
+        return self.raft.propose(Kind.WRITE, data)
+
+    def read_start(self) -> None:
+        """Begin to answer the reads that have come in. Raises NotLeader unless this node is ready."""
+        self._demand_ready()
+        self.raft.read_start()
+
+    def read_serve(self, index: int) -> Ref | None:
+        """Clients are about to be told that their reads see all up to `index`; returns the event to cite.
+
+        None as long as too few voters have confirmed that this node leads.
+        """
+        return self.raft.read_serve(index)
+
+    def _demand_ready(self) -> None:
         if not self.ready:
             leader = self.raft.leader
             raise NotLeader(None if leader == self.raft.name else leader)
-        return self.raft.propose(Kind.WRITE, data)
 
     def ack(self, first: int, last: int) -> Ref:
         """A client is about to be told that its entries are committed (Frontend: Ack); returns the event to cite."""

@@ -35,6 +35,7 @@ from hacoord.raft.messages import (
     Vote,
 )
 from hacoord.raft.outbox import Event, Outbox
+from hacoord.raft.reads import Reads
 
 
 class Role(Enum):
@@ -89,6 +90,7 @@ class Raft:
         self.voters = tuple(sorted(voters))
         self.peers = tuple(n for n in sorted((*voters, *observers)) if n != name)
         self.outbox = outbox
+        self.reads = Reads(outbox)
         self.log = Log(entries)
         state = hard_state or HardState()
         self.term = state.term
@@ -200,6 +202,16 @@ class Raft:
         self._dirty_from = self._dirty_from or first
         return first, self.log.last
 
+    def read_start(self) -> None:
+        """Begin to answer the reads that have come in, as a leader that is fenced (see reads.py)."""
+        assert self._leadership
+        self.reads.read_start(self.term, self.commit_index)
+        self._leadership.ask()
+
+    def read_serve(self, index: int) -> Ref | None:
+        """Answer them: they see the log up to `index`. None while too few have confirmed that this node leads."""
+        return self.reads.read_serve(self.term, index, self.voters, self.quorum)
+
     def to_persist(self) -> Persist | None:
         """What the disk must take in one transaction before `persisted` is called; None when it is up to date."""
         if not self._hard_dirty and not self._dirty_from:
@@ -287,27 +299,19 @@ class Raft:
             self.commit(index, stores=[ref for _, ref in stores])
 
     def _send_entries(self, to: str, prev: int, entries: tuple[Entry, ...]) -> None:
-        self.outbox.send(
-            AppendEntries(
-                self.name,
-                to,
-                self.outbox.newest,
-                self.term,
-                prev,
-                self.log.term_at(prev),
-                entries,
-                self.commit_index,
-                self._commit_ref,
-            )
-        )
+        ref, prev_term, commit = self.outbox.newest, self.log.term_at(prev), (self.commit_index, self._commit_ref)
+        read = self.reads.asks(to) if to in self.voters else None
+        self.outbox.send(AppendEntries(self.name, to, ref, self.term, prev, prev_term, entries, *commit, read))
 
     def _answer_leader(self) -> None:
         self._owes_answer = False
         assert self.leader is not None
         store = self._store_ref if self._stored[0] == self.term else None
-        self.outbox.send(
-            Appended(self.name, self.leader, self.outbox.newest, self.term, True, self._matched, store)
-        )
+        self._send_appended(self.leader, True, self._matched, store)
+
+    def _send_appended(self, to: str, ok: bool, match: int, store: Ref | None) -> None:
+        ref = self.outbox.newest
+        self.outbox.send(Appended(self.name, to, ref, self.term, ok, match, store, *self.reads.answer()))
 
     # --- elections -----------------------------------------------------------------------------------------------
 
@@ -323,6 +327,7 @@ class Raft:
         self.outbox.hold()
         self.role = Role.FOLLOWER
         self.leader = None
+        self.reads.forget()
         self._matched = 0
         self._leader_commit = (0, None)
 
@@ -343,22 +348,15 @@ class Raft:
         self.role = Role.FOLLOWER
         self.leader = None
         self._leadership = None
+        self.reads.forget()
         self._wait_for_election()
 
     def _ask_for_votes(self, term: int, pre: bool) -> None:
         for name in self.peers:
             if name in self.voters:
+                ref, campaign = self.outbox.newest, None if pre else self._campaign
                 self.outbox.send(
-                    RequestVote(
-                        self.name,
-                        name,
-                        self.outbox.newest,
-                        term,
-                        self.log.last,
-                        self.log.last_term,
-                        pre,
-                        None if pre else self._campaign,
-                    )
+                    RequestVote(self.name, name, ref, term, self.log.last, self.log.last_term, pre, campaign)
                 )
 
     def _precampaign(self) -> None:
@@ -453,7 +451,7 @@ class Raft:
         if m.term > self.term:
             self._leave_term(m.term)
         if m.term < self.term:
-            self.outbox.send(Appended(self.name, m.src, self.outbox.newest, self.term, False, 0, None))
+            self._send_appended(m.src, False, 0, None)
             return
         if self.role is Role.LEADER:
             raise LogDiverged(f"{m.src} claims to lead term {m.term}, which {self.name} leads")
@@ -461,6 +459,8 @@ class Raft:
         self.leader = m.src
         self._leader_seen = self._now
         self._wait_for_election()
+        if m.read:
+            self.reads.confirm(self.term, m.read)
         if not self.log.holds(m.prev, m.prev_term):
             self._refuse(m)
             return
@@ -477,7 +477,7 @@ class Raft:
         hint = min(m.prev - 1, self.log.last)
         while hint > self.commit_index and self.log.term_at(hint) > m.prev_term:
             hint -= 1
-        self.outbox.send(Appended(self.name, m.src, self.outbox.newest, self.term, False, hint, None))
+        self._send_appended(m.src, False, hint, None)
 
     def _take_entries(self, m: AppendEntries) -> None:
         """Put the leader's entries into the log, giving up what conflicts with them (Raft 5.3)."""
@@ -500,3 +500,4 @@ class Raft:
             return
         if self._leadership and m.term == self.term and m.src in self.peers:
             self._leadership.answered(m, self._now)
+            self.reads.confirmed(m.src, m.read, m.confirm)

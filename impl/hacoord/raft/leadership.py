@@ -56,6 +56,11 @@ class Leadership:
             peer.due = True
             peer.awaiting = False
 
+    def ask(self) -> None:
+        """Every peer is owed a frame, whatever it has answered."""
+        for peer in self._peers.values():
+            peer.due = True
+
     def heard_since(self, then: float) -> set[str]:
         """The peers that have answered since a time in seconds."""
         return {name for name, peer in self._peers.items() if peer.heard >= then}

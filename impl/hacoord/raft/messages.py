@@ -103,7 +103,10 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class AppendEntries:
-    """The leader's frame: entries after (prev, prev_term), what it knows committed, and the event that says so."""
+    """The leader's frame: entries after (prev, prev_term), what it knows committed, and the event that says so.
+
+    `read` is a ReadStart that the receiver is asked to confirm.
+    """
 
     src: str
     dst: str
@@ -114,6 +117,7 @@ class AppendEntries:
     entries: tuple[Entry, ...]
     commit: int
     commit_ref: Ref | None
+    read: Ref | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ class Appended:
 
     When `ok`, `match` is the index up to which the log is the leader's, durably, and `store` the Store event that says
     so (None when there is none yet). Otherwise `match` is the highest index worth trying next, and `store` is None.
+    Either way `confirm` is the Confirm of the ReadStart `read`, if the sender has been asked for one in this term.
     """
 
     src: str
@@ -131,6 +136,8 @@ class Appended:
     ok: bool
     match: int
     store: Ref | None
+    read: Ref | None = None
+    confirm: Ref | None = None
 
 
 Message = RequestVote | Vote | AppendEntries | Appended

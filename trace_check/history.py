@@ -1,0 +1,150 @@
+"""What clients were shown, kept small: places taken, moments of a shared clock, versions of keys.
+
+Clients' files are judged in no particular order to each other. So each of these asks both ways: what is new against
+what is known, and what is known against what is new. They keep a window; what is older than that cannot be judged any
+more, and is counted in `late`, which makes a trace incomplete.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+from trace_check.verdict import Refused
+
+
+class Indexes:
+    """A set of integers kept as intervals, since those who fill it leave few holes."""
+
+    def __init__(self) -> None:
+        self._first: list[int] = []
+        self._last: list[int] = []
+
+    def add(self, index: int) -> bool:
+        """Whether it was new."""
+        first, last = self._first, self._last
+        at = bisect_right(first, index) - 1
+        if at >= 0 and index <= last[at]:
+            return False
+        joins_left = at >= 0 and last[at] == index - 1
+        joins_right = at + 1 < len(first) and first[at + 1] == index + 1
+        if joins_left and joins_right:
+            last[at] = last.pop(at + 1)
+            del first[at + 1]
+        elif joins_left:
+            last[at] = index
+        elif joins_right:
+            first[at + 1] = index
+        else:
+            first.insert(at + 1, index)
+            last.insert(at + 1, index)
+        return True
+
+
+class Moments:
+    """Guard RealTimeOrder: the operations on one clock. Who begins after another's answer sees what that showed."""
+
+    def __init__(self, size: int = 1 << 16) -> None:
+        self._size = size
+        # (moment, index), both growing: what had been shown to somebody by then; how little was seen who began then.
+        self._shown: list[tuple[int, int]] = []
+        self._saw: list[tuple[int, int]] = []
+        self._forgotten = -1
+        self.late = 0
+
+    def operation(self, began: int, ended: int, saw: int, shows: int) -> None:
+        """It saw the log up to index `saw` at least, and its answer showed that it reaches to `shows`."""
+        if began <= self._forgotten:
+            self.late += 1
+        known = bisect_left(self._shown, (began,)) - 1
+        if known >= 0 and self._shown[known][1] > saw:
+            when, index = self._shown[known]
+            raise Refused(
+                "RealTimeOrder",
+                f"to see index {index}, which an answer had shown {began - when} ns before it began",
+                f"no more than index {saw}",
+            )
+        later = bisect_left(self._saw, (ended + 1,))
+        if later < len(self._saw) and self._saw[later][1] < shows:
+            when, index = self._saw[later]
+            raise Refused(
+                "RealTimeOrder",
+                f"index {shows} to be seen by who began {when - ended} ns after this answer",
+                f"an operation that saw no more than index {index}",
+            )
+        self._keep(began, ended, saw, shows)
+
+    def _keep(self, began: int, ended: int, saw: int, shows: int) -> None:
+        shown, seen = self._shown, self._saw
+        at = bisect_left(shown, (ended, shows))
+        if at == 0 or shown[at - 1][1] < shows:
+            end = at
+            while end < len(shown) and shown[end][1] <= shows:
+                end += 1
+            shown[at:end] = [(ended, shows)]
+        at = bisect_left(seen, (began, saw))
+        if at == len(seen) or seen[at][1] > saw:
+            begin = at
+            while begin > 0 and seen[begin - 1][1] >= saw:
+                begin -= 1
+            seen[begin:at] = [(began, saw)]
+        for kept in (shown, seen):
+            if len(kept) > 2 * self._size:
+                self._forgotten = max(self._forgotten, kept[self._size][0])
+                del kept[: self._size]
+
+
+class Versions:
+    """Guard NewestVersion: of each key, which entries wrote it, and how far reads found each of them the newest."""
+
+    def __init__(self, size: int = 1 << 16) -> None:
+        # By key, [entry, reach], both growing: no entry after this one, up to index `reach`, wrote the key.
+        self._known: dict[str, list[list[int]]] = {}
+        self._size = self._limit = size
+        self._count = 0
+        self.late = 0
+
+    def write(self, key: str, index: int) -> None:
+        """The entry at an index wrote the key."""
+        if self._enter(key, index) < 0:
+            self.late += 1
+
+    def read(self, key: str, version: int, index: int) -> None:
+        """Who saw the log up to an index found the key as entry `version` left it; 0 if none had written it."""
+        at = self._enter(key, version)
+        known = self._known[key]
+        if at + 1 < len(known) and known[at + 1][0] <= index:
+            newer = known[at + 1][0]
+            raise Refused("NewestVersion", f"{key!r} as entry {newer} left it, at index {index}", f"entry {version}")
+        if at < 0:
+            self.late += 1
+        else:
+            known[at][1] = max(known[at][1], index)
+
+    def _enter(self, key: str, version: int) -> int:
+        """Where the entry stands among those known to have written the key; -1 if it is older than they."""
+        if self._count > self._limit:
+            self._forget()
+        if key not in self._known:
+            self._known[key] = [[0, 0]]
+            self._count += 1
+        known = self._known[key]
+        at = bisect_right(known, version, key=lambda entry: entry[0]) - 1
+        if at < 0 or known[at][0] == version:
+            return at
+        before, reach = known[at]
+        if reach >= version:
+            raise Refused(
+                "NewestVersion",
+                f"entry {version} of {key!r}, or a later one, to be found by the read of index {reach}",
+                f"that it found entry {before}",
+            )
+        known.insert(at + 1, [version, version])
+        self._count += 1
+        return at + 1
+
+    def _forget(self) -> None:
+        """Drop the older half of each key's entries."""
+        for known in self._known.values():
+            del known[: len(known) // 2]
+        self._count = sum(map(len, self._known.values()))
+        self._limit = max(self._size, 2 * self._count)
