@@ -1,12 +1,13 @@
-"""Exports behaviours of HACoordination.tla and Membership.tla as traces, for the checker to judge.
+"""Exports behaviours of HACoordination.tla, Membership.tla and Accepted.tla as traces, for the checker to judge.
 
     python spec/traces.py            writes traces/ anew: all behaviours (needs TLC 1.8.0)
-    python spec/traces.py NAME       one of the wrong protocols, or 01 and so on for one of the right behaviours
+    python spec/traces.py NAME       a wrong protocol, 01 and so on for a right behaviour, or AcceptedWithout...
 
 Right behaviours are simulated by TLC (traces/Simulated.tla, traces/SimulatedGroup.tla) and end up in traces/good/NN;
 the checker has to accept them. The counterexample of each wrong protocol, a variant of HACoordination or Membership,
-ends up in traces/broken/NAME; the checker has to refuse it, by the rule that REFUSED_BY names. traces/manifest.json
-lists all of them, and tests/test_spec_traces.py needs no TLC.
+ends up in traces/broken/NAME; the checker has to refuse it, by the rule that REFUSED_BY names. What Accepted admits
+without one of its guards or views ends up in traces/accepted/GUARD; the checker has to refuse it by that very guard, or
+by the one that ASKED_BEFORE names. traces/manifest.json lists all of them, and tests/test_spec_traces.py needs no TLC.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import tlc
+from accepted import Writer
 from exporter import Behaviour, Exporter, State
 from membership import as_protocol
 
@@ -86,6 +88,14 @@ REFUSED_BY = {
     "MembershipVoteAtOnce": "GroupGoesOn",
 }
 
+# The guards and views that the checker has no occasion to ask, and what has refused before.
+ASKED_BEFORE = {
+    # A leader that is not active has a write committed. The checker does not let it append one (Accepted does, because
+    # Fencing is enough), so this part of Fencing is a conclusion, kept as it names the reason.
+    "Fencing": "LeaderAppends",
+}
+WITHOUT = "AcceptedWithout"
+
 # The right behaviours: (nodes, terms, length), the n-th with seed n.
 GOOD = [(3, 3, 30 + at) for at in range(0, 30, 2)] + [(5, 3, 40 + at) for at in range(0, 20, 4)] + [(1, 2, 30)]
 GOOD += [(2, 3, 36), (3, 5, 60), (3, 5, 58), (4, 3, 50)]
@@ -115,11 +125,16 @@ Seen == [term |-> term, log |-> log, leaderLog |-> leaderLog, acked |-> acked, c
 def run(module: Path, config: str, *options: str) -> Behaviour:
     """What TLC finds when it runs a model, as the wrapped module shows it, in the words of HACoordination."""
     group = module.stem in ("MCMembership", "SimulatedGroup") or module.stem.startswith("Membership")
+    behaviour = explore(module, config, SEEN_GROUP if group else SEEN_PROTOCOL, *options)
+    return as_protocol(behaviour) if group else behaviour
+
+
+def explore(module: Path, config: str, seen: str, *options: str) -> Behaviour:
+    """What TLC finds when it runs a model; states are what `seen` defines as Seen, or all variables if it is empty."""
     with tempfile.TemporaryDirectory(prefix="tlc-traces-") as directory:
         here = Path(directory)
-        seen = SEEN_GROUP if group else SEEN_PROTOCOL
         (here / "Exported.tla").write_text(f"---- MODULE Exported ----\nEXTENDS {module.stem}\n{seen}====\n")
-        (here / "Exported.cfg").write_text(config + "\nALIAS Seen\n")
+        (here / "Exported.cfg").write_text(config + ("\nALIAS Seen\n" if seen else ""))
         dump = here / "behaviour.json"
         command = [tlc.find_java(), "-XX:+UseParallelGC", "-XX:-UsePerfData", f"-Djava.io.tmpdir={directory}"]
         library = os.pathsep.join(str(place) for place in (tlc.SPEC, tlc.SPEC / "models", module.parent))
@@ -132,10 +147,10 @@ def run(module: Path, config: str, *options: str) -> Behaviour:
             reason = " ".join(result.errors) or f"nothing found in {result.states} states"
             raise tlc.Unusable(f"{module.stem}: no behaviour (needs TLC 1.8.0): {reason}")
         found: dict[str, Any] = json.loads(dump.read_text())["counterexample"]
-    steps = [(action["name"], [action["context"][p] for p in action["parameters"]]) for _, action, _ in found["action"]]
+    actions = [action for _, action, _ in found["action"]]
+    steps = [(action["name"], [action["context"][p] for p in action.get("parameters", [])]) for action in actions]
     states = [state for _, state in found["state"]]
-    behaviour = Behaviour(result.violated, states, steps, len(states))
-    return as_protocol(behaviour) if group else behaviour
+    return Behaviour(result.violated, states, steps, len(states))
 
 
 def simulate(nodes: int, terms: int, length: int, seed: int, voters: int = 0) -> Behaviour:
@@ -155,9 +170,10 @@ def simulate(nodes: int, terms: int, length: int, seed: int, voters: int = 0) ->
     return found
 
 
-def wrong_protocols() -> Iterator[tlc.Model]:
+def wrong_models() -> Iterator[tlc.Model]:
+    """The wrong protocols, and Accepted without a guard."""
     for model in tlc.load_models(tlc.TABLE):
-        if model.violates and Path(model.module).name.startswith(tlc.FAMILIES):
+        if model.violates and (Path(model.module).name.startswith(tlc.FAMILIES) or model.name.startswith(WITHOUT)):
             yield model
 
 
@@ -165,36 +181,47 @@ def wrong_protocols() -> Iterator[tlc.Model]:
 
 
 def write(directory: Path, behaviour: Behaviour) -> None:
+    """A behaviour of a protocol."""
     exporter = Exporter(directory.name, behaviour.states[0]["type"])
     exporter.export(behaviour)
+    write_files(directory, exporter.files)
+
+
+def write_files(directory: Path, files: dict[str, list[str]]) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    for name, lines in exporter.files.items():
+    for name, lines in files.items():
         (directory / name).write_text("".join(line + "\n" for line in lines))
 
 
 def export(names: list[str], out: Path) -> int:
-    wrong = {model.name: model for model in wrong_protocols()}
+    wrong = {model.name: model for model in wrong_models()}
     good: dict[str, tuple[int, ...]] = {f"{seed:02}": (*sizes, seed) for seed, sizes in enumerate(GOOD, 1)}
     for seed, (voters, nodes, length) in enumerate(GROUPS, 1):
         good[f"group{seed}"] = (nodes, 4, length, seed, voters)
     if unknown := set(names) - set(good) - set(wrong):
         raise tlc.Unusable(f"no such behaviour: {', '.join(sorted(unknown))}")
+    # What belongs into each directory.
+    guards = [name.removeprefix(WITHOUT) for name in wrong if name.startswith(WITHOUT)]
+    kinds = {"good": list(good), "broken": [name for name in wrong if not name.startswith(WITHOUT)], "accepted": guards}
     out.mkdir(parents=True, exist_ok=True)
     kept = out / MANIFEST.name
-    index = json.loads(kept.read_text()) if kept.is_file() else {"good": {}, "broken": {}}
+    index: State = json.loads(kept.read_text()) if kept.is_file() else {}
     for name in names or [*wrong, *good]:
-        if name in wrong:
-            index["broken"][name] = export_wrong(wrong[name], out / "broken" / name)
+        if name in good:
+            kind, entry = "good", export_good(out / "good" / name, *good[name])
+        elif name.startswith(WITHOUT):
+            kind, entry = "accepted", export_accepted(wrong[name], out / "accepted" / name.removeprefix(WITHOUT))
         else:
-            index["good"][name] = export_good(out / "good" / name, *good[name])
-        for kind, wanted in (("good", good), ("broken", wrong)):
-            index[kind] = {name: index[kind][name] for name in wanted if name in index[kind]}
+            kind, entry = "broken", export_wrong(wrong[name], out / "broken" / name)
+        index.setdefault(kind, {})[name.removeprefix(WITHOUT)] = entry
+        for kind, wanted in kinds.items():
+            index[kind] = {name: index[kind][name] for name in wanted if name in index.get(kind, {})}
             for old in (out / kind).glob("*"):
                 if old.name not in wanted:
                     shutil.rmtree(old)
         tlc.write_atomically(kept, (json.dumps(index, indent=2) + "\n").encode())
-        tlc.say(f"{name}: {index['broken' if name in wrong else 'good'][name]}")
+        tlc.say(f"{name}: {entry}")
     return 0
 
 
@@ -203,10 +230,23 @@ def export_wrong(model: tlc.Model, directory: Path) -> State:
     if refused_by is None:
         raise tlc.Unusable(f"{model.name}: say in REFUSED_BY (spec/traces.py) by which rule it has to be refused")
     behaviour = run(tlc.SPEC / model.module, (tlc.SPEC / model.config).read_text())
+    write(directory, as_expected(model, behaviour))
+    return {"violates": model.violates, "length": model.length, "refused_by": refused_by}
+
+
+def export_accepted(model: tlc.Model, directory: Path) -> State:
+    guard = directory.name
+    behaviour = explore(tlc.SPEC / model.module, (tlc.SPEC / model.config).read_text(), "")
+    writer = Writer(model.name, guard, behaviour.states[0]["type"])
+    writer.write(as_expected(model, behaviour))
+    write_files(directory, writer.files)
+    return {"violates": model.violates, "length": model.length, "refused_by": ASKED_BEFORE.get(guard, guard)}
+
+
+def as_expected(model: tlc.Model, behaviour: Behaviour) -> Behaviour:
     if (behaviour.violates, behaviour.length) != (model.violates, model.length):
         raise tlc.Unusable(f"{model.name}: {behaviour.violates}, {behaviour.length} states; expected {model.expected}")
-    write(directory, behaviour)
-    return {"violates": model.violates, "length": model.length, "refused_by": refused_by}
+    return behaviour
 
 
 def export_good(directory: Path, nodes: int, terms: int, length: int, seed: int, voters: int = 0) -> State:

@@ -1,5 +1,6 @@
 """The specification's own behaviours, as traces: the checker accepts the right ones and refuses the wrong ones.
 
+Each guard of Accepted.tla has the counterexample of the model without it, and the checker refuses that by this guard.
 They were exported from TLC by spec/traces.py and are committed; nothing here needs TLC, but for one test that exports
 some of them again.
 """
@@ -28,10 +29,17 @@ MODELS: dict[str, dict[str, Any]] = json.loads((SPEC / "models" / "models.json")
 INDEX: dict[str, dict[str, dict[str, Any]]] = json.loads((TRACES / "manifest.json").read_text())
 GOOD = sorted(INDEX["good"])
 BROKEN = sorted(INDEX["broken"])
+# Guards and views.
+MISSING = sorted(INDEX["accepted"])
+WITHOUT = "AcceptedWithout"
+
+
+def events_of(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def events(directory: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for file in sorted(directory.glob("*.ndjson")) for line in file.read_text().splitlines()]
+    return [event for file in sorted(directory.glob("*.ndjson")) for event in events_of(file)]
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -55,6 +63,41 @@ def test_it_is_refused_in_whatever_order_the_checker_reads_it(name: str) -> None
         assert replay(TRACES / "broken" / name, pick=Random(seed).randrange).verdict is Verdict.VIOLATION
 
 
+@pytest.mark.parametrize("guard", MISSING)
+def test_what_is_wrong_for_want_of_one_guard_is_refused_by_it(guard: str, tmp_path: Path) -> None:
+    directory = TRACES / "accepted" / guard
+    result = replay(directory)
+    assert result.violation, f"the checker does not ask what {guard} of Accepted.tla asks: {result.missing}"
+    assert result.violation.rule == INDEX["accepted"][guard]["refused_by"]
+    # There is one order to read it in: the one in which it was written. What lies before the refused line holds.
+    lines = sorted((event["ts"], file.name) for file in directory.glob("*.ndjson") for event in events_of(file))
+    refused = result.violation.where
+    assert refused
+    assert lines[result.counts.events - 1][1] == Path(refused.file).name
+    for file in directory.glob("*.ndjson"):
+        kept = [name for _, name in lines[: result.counts.events - 1]].count(file.name)
+        if kept:
+            (tmp_path / file.name).write_text("".join(file.read_text().splitlines(keepends=True)[:kept]))
+    assert replay(tmp_path).verdict is Verdict.HOLDS
+
+
+@pytest.mark.parametrize("guard", MISSING)
+def test_its_verdict_does_not_depend_on_the_order_in_which_files_are_read(guard: str) -> None:
+    directory = TRACES / "accepted" / guard
+    found = {replay(directory, pick=Random(seed).randrange).violation for seed in range(4)}
+    assert found == {replay(directory).violation}
+
+
+def test_the_checker_is_held_against_every_guard_of_accepted() -> None:
+    without = {name.removeprefix(WITHOUT): model for name, model in MODELS.items() if name.startswith(WITHOUT)}
+    assert set(MISSING) == set(without)
+    for guard, model in without.items():
+        found = INDEX["accepted"][guard]
+        assert (found["violates"], found["length"]) == (model["violates"], model["length"]), "run make spec-traces"
+    # Fencing: traces.py says why.
+    assert {guard for guard in MISSING if INDEX["accepted"][guard]["refused_by"] != guard} <= {"Fencing"}
+
+
 def test_every_wrong_protocol_of_the_table_has_its_trace() -> None:
     family = ("HACoordination", "Membership")
     wrong = {n: m for n, m in MODELS.items() if "violates" in m and Path(m["module"]).name.startswith(family)}
@@ -67,6 +110,7 @@ def test_every_wrong_protocol_of_the_table_has_its_trace() -> None:
 def test_nothing_lies_about_that_is_not_in_the_manifest() -> None:
     assert sorted(d.name for d in (TRACES / "good").iterdir()) == GOOD
     assert sorted(d.name for d in (TRACES / "broken").iterdir()) == BROKEN
+    assert sorted(d.name for d in (TRACES / "accepted").iterdir()) == MISSING
     assert sum(file.stat().st_size for file in TRACES.rglob("*.ndjson")) < 1_000_000
 
 
@@ -101,12 +145,12 @@ def no_tlc() -> str:
 
 @pytest.mark.skipif(bool(no_tlc()), reason=no_tlc())
 def test_an_export_can_be_repeated(tmp_path: Path) -> None:
-    some = [BROKEN[0], GOOD[0]]
+    some = [BROKEN[0], GOOD[0], WITHOUT + "VoteOnce"]
     done = subprocess.run(
         [sys.executable, SPEC / "traces.py", "--out", str(tmp_path), *some], capture_output=True, text=True
     )
     if "needs TLC 1.8.0" in done.stderr:
         pytest.skip("needs TLC 1.8.0")
     assert done.returncode == 0, done.stderr
-    for kind, name in (("broken", BROKEN[0]), ("good", GOOD[0])):
+    for kind, name in (("broken", BROKEN[0]), ("good", GOOD[0]), ("accepted", "VoteOnce")):
         assert events(tmp_path / kind / name) == events(TRACES / kind / name)

@@ -81,6 +81,13 @@ OneByOne ==
   /\ \A t \in Term \ {1} : term[Candidate(t)] >= t => winners[t-1] # {}
   /\ \A n \in {n1, n2} : type[n] # "DOWN"
 
+(* Histories in which a leader writes only once it is active: the trace    *)
+(* checker's LeaderAppends asks for that too.                              *)
+
+WritersActive ==
+  \A t \in Term, n \in Node : \A i \in DOMAIN written[t][n] :
+    written[t][n][i][1] = t /\ ~IsRecord(written[t][n], i) => belief[t] \in {"leading", "left"}
+
 (* Histories with one candidate in each term, n1 and n2 in turn, who write *)
 (* nothing but configurations.                                             *)
 
