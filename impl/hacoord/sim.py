@@ -273,6 +273,7 @@ class Simulation:
         writes_per_turn: int = 1,
         write_every: float = 0.01,
         timing: Timing | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """Every `write_every` seconds of virtual time, `writes_per_turn` entries are written at every leader."""
         self.now = 0.0
@@ -283,7 +284,7 @@ class Simulation:
         self._cut: frozenset[str] = frozenset()
         self._ticking: dict[str, float] = {}
         self._restarting: set[str] = set()
-        self.cluster = Cluster(directory, size, seed=seed, timing=timing, clock=lambda: self.now)
+        self.cluster = Cluster(directory, size, seed=seed, timing=timing, limits=limits, clock=lambda: self.now)
         self._every(write_every, lambda: self._write(writes_per_turn))
         if self._faults.crash_every:
             self._every(self._faults.crash_every, self._crash_one)
