@@ -15,17 +15,23 @@ Event = dict[str, Any]
 Reference = list[Any]
 
 VERSION = 1
+# Signed 64-bit, as writers in other languages have it. Sums of what is within stay printable, and are floats if need be.
+LARGEST = (1 << 63) - 1
 COMMON = ("v", "cluster", "node", "inc", "seq", "ts", "event", "term")
 
 _is_digest = re.compile("[0-9a-f]{16}").fullmatch
 _is_incarnation = re.compile("([0-9]{1,15})-([0-9a-f]{8})").fullmatch
 
 
+def _is_natural(value: object) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST
+
+
 def _is_reference(value: object) -> bool:
     if type(value) is not list or len(value) != 3:
         return False
     node, inc, seq = value
-    return type(seq) is int and seq > 0 and type(node) is str and type(inc) is str
+    return type(seq) is int and 0 < seq <= LARGEST and type(node) is str and type(inc) is str
 
 
 def _are_references(value: object) -> bool:
@@ -34,7 +40,7 @@ def _are_references(value: object) -> bool:
     try:
         for node, inc, seq in value:
             # JSON has no other value with three parts of which the last is an integer.
-            if type(seq) is not int or seq < 1 or type(node) is not str or type(inc) is not str:
+            if type(seq) is not int or not 0 < seq <= LARGEST or type(node) is not str or type(inc) is not str:
                 return False
     except (TypeError, ValueError):
         return False
@@ -46,7 +52,9 @@ def _are_runs(value: object) -> bool:
         return False
     try:
         for first, last, term in value:
-            if type(first) is not int or type(last) is not int or type(term) is not int or term < 1 or first < 1:
+            if type(first) is not int or type(last) is not int or type(term) is not int:
+                return False
+            if not (0 < first <= LARGEST and 0 <= last <= LARGEST and 0 < term <= LARGEST):
                 return False
     except (TypeError, ValueError):
         return False
@@ -55,7 +63,7 @@ def _are_runs(value: object) -> bool:
 
 def _are_pairs(value: object) -> bool:
     return type(value) is list and all(
-        type(item) is list and len(item) == 2 and type(item[0]) is type(item[1]) is int for item in value
+        type(item) is list and len(item) == 2 and _is_natural(item[0]) and _is_natural(item[1]) for item in value
     )
 
 
@@ -65,8 +73,8 @@ def _are_names(value: object) -> bool:
 
 # A type of the format: what people read in a complaint, and how a value is recognised.
 Kind = tuple[str, Callable[[Any], bool]]
-INTEGER: Kind = ("an integer of 0 or more", lambda v: type(v) is int and v >= 0)
-CODE: Kind = ("an integer", lambda v: type(v) is int)
+INTEGER: Kind = ("an integer of 0 or more, below 2^63", _is_natural)
+CODE: Kind = ("an integer of 64 bits", lambda v: type(v) is int and -LARGEST <= v <= LARGEST)
 STRING: Kind = ("a string", lambda v: type(v) is str)
 DIGEST: Kind = ("16 lower-case hexadecimal digits", lambda v: type(v) is str and _is_digest(v) is not None)
 NAME_OR_NULL: Kind = ("a node's name or null", lambda v: v is None or type(v) is str)
@@ -137,8 +145,10 @@ class _Digests:
 
         def fits(event: Event, seq: int) -> bool:
             values = plain(event)
-            a, b, c, number, _, digest = values
-            if tuple(map(type, values)) != types or number != seq or a < 0 or b < 0 or c < 0:
+            a, b, c, number, ts, digest = values
+            if tuple(map(type, values)) != types or number != seq:
+                return False
+            if not (0 <= a <= LARGEST and 0 <= b <= LARGEST and 0 <= c <= LARGEST and -LARGEST <= ts <= LARGEST):
                 return False
             if digest not in known and not self.add(digest):
                 return False

@@ -44,6 +44,8 @@ class Starts:
         if not node.started and (term or vote or last):
             what = f"earlier traces of {node.name}: its first Start shows term {term} and {last} log entries"
             return Wait("NothingForgotten", what, (), 0)
+        if term < node.term or (term == node.vote_term and vote != node.vote):
+            return None
         cluster, tree = self._cluster, self._cluster.tree
         others = tuple(v for v in cluster.voters if v != node.name)
         if (last, last_term) != (node.stored, node.stored_term):
@@ -64,7 +66,7 @@ class Starts:
             elif self._under(node, term, last, last_term) is None:
                 what = f"a leader of terms {node.stored_under} to {term} whose log has {entry}"
                 return Wait("NothingForgotten", what, others, term)
-        if vote is not None and vote != node.name and (term, vote) != (node.vote_term, node.vote):
+        if vote is not None and vote != node.name and term != node.vote_term:
             election = cluster.ballots.elections.get(term)
             if election is None or vote not in election.candidates:
                 what = f"the Campaign of {vote} in term {term}, for whom {node.name} has voted"

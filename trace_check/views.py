@@ -97,6 +97,9 @@ class Ballots:
     def campaign(self, term: int, node: str) -> None:
         """Campaign(n)."""
         self._step(term, f"Campaign({self._as_model[node]})")
+
+    def asked(self, term: int, node: str) -> None:
+        """The candidacy was written down, so votes may have been asked for."""
         self.election(term).candidates.add(node)
 
     def grant(self, term: int, node: str, candidate: str) -> None:
