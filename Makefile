@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check check-distributed graphs spec-traces pictures clean python
+.PHONY: help demo test bench confusion check check-distributed graphs spec-traces pictures clean python
 
 help:
 	@echo "make demo     three processes, one leader killed, the trace judged (under a minute, no Java)"
 	@echo "make test     run the tests"
 	@echo "make bench    how fast the checker judges a million events (some minutes)"
+	@echo "make confusion  10,000 right traces and 10,000 doctored ones to the checker: its confusion matrix (some minutes)"
 	@echo "make clean    remove the virtual environment and what the demo wrote"
 	@echo
 	@echo "With Java, for the specification (docs/specification.md):"
@@ -44,6 +45,10 @@ test: $(VENV)/.test
 
 bench: $(VENV)/.demo
 	@$(BIN)/python tests/bench.py
+
+TRACES ?= 10000
+confusion: $(VENV)/.demo
+	@$(BIN)/python tests/confusion.py --traces $(TRACES)
 
 SIZE ?= quick
 check: python

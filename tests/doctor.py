@@ -3,7 +3,7 @@
 A kind of change is a function `(trace, rng) -> str | None`: it changes the trace and returns what it did, or leaves it
 alone and returns None where it does not apply. Its docstring says why the result is illegal, whatever the trace was.
 The files stay well-formed: events are numbered anew and references follow the events they name, so that a refusal is
-one of meaning and not of form. The kinds are in the modules doctor_votes, doctor_logs, doctor_lives and doctor_forgeries.
+one of meaning and not of form. The kinds are in doctor_votes, doctor_logs, doctor_lives and doctor_forgeries.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 Event = dict[str, Any]
 Ref = list[Any]
@@ -22,6 +22,8 @@ Position = tuple[int, int]
 LISTS = ("after", "grants", "stores")
 SINGLE = ("campaign", "leader_commit", "ack")
 Kind = Callable[["Trace", random.Random], str | None]
+# Two events and what goes with them.
+Pair = TypeVar("Pair", bound=tuple[Any, ...])
 KINDS: dict[str, Kind] = {}
 
 
@@ -58,6 +60,7 @@ class Trace:
         """`texts` by file name."""
         files = [[json.loads(line) for line in text.splitlines()] for _, text in sorted(texts.items()) if text]
         self.files: dict[tuple[str, str], list[Event]] = {(f[0]["node"], f[0]["inc"]): f for f in files}
+        self._known_rules: dict[int, Rule] = {}
         self.voters: list[str] = next(e["voters"] for e in self.events("Start"))
         self.majority = len(self.voters) // 2 + 1
 
@@ -100,7 +103,8 @@ class Trace:
 
     def cited(self, reference: Ref) -> Event:
         """The event a reference names."""
-        return self.files[reference[0], reference[1]][reference[2] - 1]
+        node, inc, seq = reference
+        return self.files[node, inc][int(seq) - 1]
 
     def heard(self, event: Event, of: Event) -> bool:
         """Whether this node has, in this incarnation and up to this event, heard of another's event."""
@@ -128,9 +132,9 @@ class Trace:
 
     def type_of(self, event: Event) -> str:
         """The frontend type after this event."""
-        kind = "INIT"
+        kind: str = "INIT"
         for line in self.file(event)[: event["seq"]]:
-            kind = {"Activate": "LEADER", "Exit": "DOWN"}.get(line["event"], line.get("to", kind))
+            kind = {"Activate": "LEADER", "Exit": "DOWN"}.get(line["event"]) or line.get("to", kind)
         return kind
 
     def stored(self, event: Event) -> Position:
@@ -145,7 +149,7 @@ class Trace:
 
     def log(self, position: Position) -> list[int]:
         """The terms of all entries of the log that ends there."""
-        rules = self.rules()
+        rules = self._known_rules = self._known_rules or self.rules()
         (index, term), terms = position, list[int]()
         while index:
             base = rules[term].base
@@ -166,6 +170,32 @@ class Trace:
                     position = e["last"], e["last_term"]
             found[position] = e["digest"]
         return found
+
+    def past(self, event: Event) -> dict[tuple[str, str], int]:
+        """What this event happens after, itself included: the newest seq of each incarnation."""
+        reach: dict[tuple[str, str], int] = {}
+        todo = [((event["node"], event["inc"]), event["seq"])]
+        while todo:
+            key, seq = todo.pop()
+            known = reach.get(key, 0)
+            if seq > known:
+                reach[key] = seq
+                lines = self.files[key]
+                todo += [((r[0], r[1]), r[2]) for line in lines[known:seq] for r in line.get("after", ())]
+                if not known and (before := self.before(lines[0])):
+                    todo.append(((key[0], before[-1]["inc"]), before[-1]["seq"]))
+        return reach
+
+    def follows(self, event: Event, earlier: Event) -> bool:
+        """Whether an event happens after another, or is it."""
+        return self.past(event).get((earlier["node"], earlier["inc"]), 0) >= int(earlier["seq"])
+
+    def pick(self, rng: random.Random, found: list[Pair]) -> Pair | None:
+        """One of these tuples, such that its first event may happen after its second: no circle comes of it."""
+        for choice in rng.sample(found, min(20, len(found))):
+            if not self.follows(choice[1], choice[0]):
+                return choice
+        return None
 
     # --- changing ------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
-"""Kinds of doctored traces: whole split brains, told by several forged lines that agree with each other (see doctor.py).
+"""Kinds of doctored traces: whole split brains, told by several forged lines that agree with each other (doctor.py).
 
-An attacker edits the files of the nodes on one side so that they are consistent among themselves. The other side's files
-are what they were, and hold at least one voter that was on both.
+An attacker edits the files of the nodes on one side so that they are consistent among themselves. The other side's
+files are what they were, and at least one voter was on both sides.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ def _still_in(t: Trace, node: str, term: int) -> Event | None:
     """The last event of a node that is of this term or an earlier one, and not an Exit; None if it never was there."""
     found = [e for life in t.lives(node) for e in life if e["term"] <= term and e["event"] != "Exit"]
     return found[-1] if found else None
+
+
+def _goes_on(t: Trace, here: Event, seen: Event) -> bool:
+    """Whether an event happens after what follows another in its file."""
+    following = t.file(here)[here["seq"] :]
+    return bool(following) and t.follows(seen, following[0])
 
 
 def _deposed(t: Trace, rng: random.Random) -> tuple[int, Event] | None:
@@ -59,6 +65,7 @@ def deposed_leader_writes_on(t: Trace, rng: random.Random) -> str | None:
         return None
     own, at = _write_on(t, *found)
     others = [s for s in t.events("Store") if s["term"] == own["term"] and s["node"] != own["node"]]
+    others = [s for s in others if not t.follows(s, own)]
     newest = list({s["node"]: s for s in others if s["node"] in t.voters}.values())
     return name(_commit(t, own, newest, at))
 
@@ -78,7 +85,8 @@ def deposed_leader_has_helpers(t: Trace, rng: random.Random) -> str | None:
     stores: list[Event] = []
     for node in others:
         here = _still_in(t, node, own["term"])
-        if here is not None and len(stores) + 1 < t.majority:
+        # Unless the leader has heard already of what the node did next: a circle would come of it.
+        if here is not None and len(stores) + 1 < t.majority and not _goes_on(t, here, own):
             line = t.insert(here, "Store", term=own["term"], last=at, last_term=own["term"], digest=FORGED)
             t.hear(line, own)
             stores.append(line)
@@ -114,16 +122,17 @@ def usurper(t: Trace, rng: random.Random) -> str | None:
     if not found:
         return None
     campaign = rng.choice(found)
-    votes = []
+    votes: list[Event] = []
     for node in (n for n in t.voters if n != campaign["node"]):
         here = _still_in(t, node, campaign["term"])
-        if here is not None and len(votes) + 1 < t.majority:
+        if here is not None and len(votes) + 1 < t.majority and not t.follows(campaign, here):
             last, last_term = t.stored(here)
             vote = t.insert(here, "Grant", term=campaign["term"], candidate=campaign["node"], campaign=ref(campaign),
                             last=last, last_term=last_term)
             t.hear(vote, campaign)
             votes.append(vote)
-    win = t.insert(campaign, "Win", grants=[ref(campaign), *map(ref, votes)])
+    here = [e for e in t.file(campaign) if e["term"] == campaign["term"] and e["event"] != "Exit"][-1]
+    win = t.insert(here, "Win", grants=[ref(campaign), *map(ref, votes)])
     for vote in votes:
         t.hear(win, vote)
     first = campaign["last"] + 1

@@ -292,12 +292,14 @@ def promise_unheard(t: Trace, rng: random.Random) -> str | None:
 @doctored
 def two_promises_for_one_place(t: Trace, rng: random.Random) -> str | None:
     """Two writes cannot be at one index."""
-    if len(found := t.events("Ok")) < 2:
+    promises = t.events("Ok")
+    found = [(one, t.cited(other["ack"]), other) for one in promises for other in promises if one is not other]
+    if not (choice := t.pick(rng, found)):
         return None
-    one, other = rng.sample(found, 2)
+    one, _, other = choice
     for field in ("index", "entry_term", "ack"):
         one[field] = other[field]
-    t.hear(one, t.cited(other["ack"]))
+    t.hear(one, t.cited(one["ack"]))
     return f"{name(one)} and {name(other)}"
 
 

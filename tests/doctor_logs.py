@@ -288,9 +288,9 @@ def store_of_another_term_counted(t: Trace, rng: random.Random) -> str | None:
         for s in t.events("Store")
         if s["term"] != c["term"] and s["node"] != c["node"]
     ]
-    if not found:
+    if not (choice := t.pick(rng, found)):
         return None
-    line, store = rng.choice(found)
+    line, store = choice
     line["stores"] = [r for r in line["stores"] if r[0] != store["node"]] + [ref(store)]
     t.hear(line, store)
     return f"{name(line)} counts {name(store)}"
@@ -386,9 +386,9 @@ def commit_beyond_the_one_cited(t: Trace, rng: random.Random) -> str | None:
         for d in t.events("Commit")
         if d["node"] != c["node"] and d["runs"][-1][1] < c["runs"][-1][1]
     ]
-    if not found:
+    if not (choice := t.pick(rng, found)):
         return None
-    line, other = rng.choice(found)
+    line, other = choice
     line["leader_commit"] = ref(other)
     t.hear(line, other)
     return f"{name(line)} cites {name(other)}"
@@ -429,9 +429,10 @@ def commit_by_a_follower(t: Trace, rng: random.Random) -> str | None:
     line = rng.choice(found)
     del line["leader_commit"]
     line["stores"] = []
-    for store in rng.sample(stores := t.events("Store"), min(t.majority, len(stores))):
-        line["stores"].append(ref(store))
-        t.hear(line, store)
+    for store in rng.sample(stores := t.events("Store"), min(2 * t.majority, len(stores))):
+        if not t.follows(store, line):
+            line["stores"].append(ref(store))
+            t.hear(line, store)
     return name(line)
 
 
@@ -445,6 +446,7 @@ def commit_before_the_store(t: Trace, rng: random.Random) -> str | None:
         and (s := t.file(c)[c["seq"] - 2])["event"] == "Store"
         and t.stored(t.file(c)[s["seq"] - 2])[0] < c["runs"][-1][1]
         and not any(e["event"] == "Append" for e in t.file(c)[: c["seq"]])
+        and not t.follows(t.cited(c["leader_commit"]), s)
     ]
     if not found:
         return None
@@ -459,22 +461,22 @@ def commit_of_the_losing_side(t: Trace, rng: random.Random) -> str | None:
     agreed = {i: term for c in t.events("Commit") for a, b, term in c["runs"] for i in range(a, b + 1)}
     commits = t.events("Commit")
     found = []
-    for store in t.events("Store"):
-        log = t.log(t.stored(store))
+    for line in (e for e in t.node_events() if e["event"] != "Exit"):
+        log = t.log(t.stored(line))
         wrong = [i for i, term in enumerate(log, 1) if agreed.get(i, term) != term]
-        if wrong and (log := log[: wrong[0]]) and t.committed(store) < len(log):
-            found += [(store, log, c) for c in commits if c["node"] != store["node"] and c["runs"][-1][1] >= len(log)]
-    if not found:
+        if wrong and (log := log[: wrong[0]]) and t.committed(line) < len(log):
+            found += [(line, c, log) for c in commits if c["node"] != line["node"] and c["runs"][-1][1] >= len(log)]
+    if not (choice := t.pick(rng, found)):
         return None
-    store, log, cited = rng.choice(found)
-    first = t.committed(store) + 1
+    here, cited, log = choice
+    first = t.committed(here) + 1
     terms = sorted(set(log[first - 1 :]))
     runs = [[max(first, log.index(n) + 1), len(log) - log[::-1].index(n), n] for n in terms]
     rules, known = t.rules(), t.digests()
     epochs = [[r[0], rules[r[2]].appends[0]["epoch"]] for r in runs if r[0] == rules[r[2]].first]
     evidence = {"leader_commit": ref(cited)} | ({"epochs": epochs} if epochs else {})
     digest = known.get((len(log), log[-1]), "0123456789abcdef")
-    line = t.hear(t.insert(store, "Commit", runs=runs, digest=digest, **evidence), cited)
+    line = t.hear(t.insert(here, "Commit", runs=runs, digest=digest, **evidence), cited)
     return f"{name(line)} says {runs}"
 
 

@@ -27,7 +27,7 @@ def _rival(t: Trace, rng: random.Random, kinds: tuple[str, ...]) -> tuple[Event,
         for other in t.events("Campaign")
         if other["term"] == vote["term"] and other["node"] not in (vote["node"], vote.get("candidate"))
     ]
-    return rng.choice(found) if found else None
+    return t.pick(rng, found)
 
 
 @doctored
@@ -56,9 +56,9 @@ def vote_for_two_over_a_restart(t: Trace, rng: random.Random) -> str | None:
         for other in t.events("Campaign")
         if other["term"] == start["term"] and other["node"] not in (start["node"], start["vote"])
     ]
-    if not found:
+    if not (choice := t.pick(rng, found)):
         return None
-    return name(_vote(t, *rng.choice(found)))
+    return name(_vote(t, *choice))
 
 
 @doctored
@@ -81,9 +81,9 @@ def vote_for_an_older_log(t: Trace, rng: random.Random) -> str | None:
         if e["node"] in t.voters and e["node"] != c["node"] and e["term"] < c["term"] and e["event"] != "Exit"
         and (c["last_term"], c["last"]) < t.stored(e)[::-1] and not t.leads(e)
     ]
-    if not found:
+    if not (choice := t.pick(rng, found)):
         return None
-    return name(_vote(t, *rng.choice(found)))
+    return name(_vote(t, *choice))
 
 
 @doctored
@@ -95,9 +95,9 @@ def vote_on_another_campaign(t: Trace, rng: random.Random) -> str | None:
         for c in t.events("Campaign")
         if (c["term"], c["node"]) != (g["term"], g["candidate"]) and c["node"] != g["node"]
     ]
-    if not found:
+    if not (choice := t.pick(rng, found)):
         return None
-    grant, campaign = rng.choice(found)
+    grant, campaign = choice
     grant["campaign"] = ref(campaign)
     t.hear(grant, campaign)
     return f"{name(grant)} cites {name(campaign)}"
@@ -149,9 +149,9 @@ def vote_by_a_stranger(t: Trace, rng: random.Random) -> str | None:
         for c in t.events("Campaign")
         if c["term"] > e["term"]
     ]
-    if not found:
+    if not (choice := t.pick(rng, found)):
         return None
-    return name(_vote(t, *rng.choice(found)))
+    return name(_vote(t, *choice))
 
 
 @doctored
@@ -218,20 +218,21 @@ def vote_counted_twice(t: Trace, rng: random.Random) -> str | None:
 
 def _other_grant(t: Trace, rng: random.Random, same_term: bool) -> str | None:
     found = [
-        (w, r, g)
+        (w, g, r)
         for w in t.events("Win")
         for r in w["grants"]
         if r[0] != w["node"]
-        for g in t.events("Grant")
-        if g["node"] != w["node"] and (g["term"] == w["term"]) == same_term and
-        (g["candidate"] != w["node"] or not same_term)
+        for g in t.events("Grant", "Campaign")
+        if g["node"] != w["node"]
+        and (g["term"] == w["term"]) == same_term
+        and (g.get("candidate") != w["node"] or not same_term)
     ]
-    if not found:
+    if not (choice := t.pick(rng, found)):
         return None
-    win, reference, grant = rng.choice(found)
+    win, grant, reference = choice
     win["grants"][win["grants"].index(reference)] = ref(grant)
     t.hear(win, grant)
-    return f"{name(win)} counts {name(grant)} for {grant['candidate']}"
+    return f"{name(win)} counts {name(grant)} for {grant.get('candidate', 'itself')}"
 
 
 @doctored

@@ -57,7 +57,7 @@ BAD_LINES: list[tuple[str, Callable[[Event], Any], str]] = [
     ("version of another type", lambda e: {**e, "v": True}, "field v: expected 1"),
     ("missing field", lambda e: {k: v for k, v in e.items() if k != "digest"}, "has no field digest"),
     ("missing term", lambda e: {k: v for k, v in e.items() if k != "term"}, "has no field term"),
-    ("wrong type", lambda e: {**e, "last": "7"}, "field last of Append: expected an integer of 0 or more, below 2^63, found '7'"),
+    ("wrong type", lambda e: {**e, "last": "7"}, "expected an integer of 0 or more, below 2^63, found '7'"),
     ("boolean for a number", lambda e: {**e, "last": True}, "field last of Append"),
     ("fraction", lambda e: {**e, "last": 2.0}, "field last of Append"),
     ("negative", lambda e: {**e, "last": -1}, "field last of Append"),

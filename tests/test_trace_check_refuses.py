@@ -176,6 +176,43 @@ def entry_forgotten_over_a_restart_two_terms_later(story: Story) -> Event:
 
 
 @refused_by("NothingForgotten")
+def everything_forgotten_two_terms_later(story: Story) -> Event:
+    """No leader has another entry among no entries, so there is nothing to wait for."""
+    story.elect("n1", "n2")
+    story.store("n3", "n1")
+    story.campaign("n3", term=5)
+    story.person("n3").durable = 0
+    return story.start("n3")
+
+
+@refused_by("NothingForgotten")
+def committed_entry_forgotten_two_terms_later(story: Story) -> Event:
+    """Whoever may lead terms 2 to 5, none of them has another entry where n1 has committed one."""
+    story.lead("n1", "n2")
+    story.replicate("n1", "n2", count=2)
+    story.store("n3", "n1")
+    story.learn("n3", "n1")
+    story.campaign("n3", term=5)
+    story.person("n3").durable = 2
+    return story.start("n3")
+
+
+@refused_by("NothingForgotten")
+def committed_entry_replaced_two_terms_later(story: Story) -> Event:
+    """n3 comes back with the log of n1, who never committed it, and has none of what n2 committed since."""
+    story.lead("n1", "n2")
+    story.append("n1", 2)
+    story.lose("n1")
+    story.lead("n2", "n3", term=2)
+    story.campaign("n3", term=5)
+    person = story.person("n3")
+    person.log, person.durable = [1, 1, 1], 3
+    start = story.start("n3")
+    start["after"] = [["n1", "1-00000001", len(story.files["n1", "1-00000001"])], story.person("n2").refs["Commit"]]
+    return start
+
+
+@refused_by("NothingForgotten")
 def other_entries_without_a_later_leader(story: Story) -> Event:
     """n3 comes back with the entries of a rival that it had replaced before, and in no later term."""
     story.lead("n1", "n2")

@@ -1,9 +1,9 @@
 """Right runs of no implementation in particular: any step the protocol allows, chosen at random, in any order.
 
 Where the simulation has timers, frames and one way to do things, a `Wanderer` has only the rules of Raft and of epoch
-fencing. Messages are never sent: whoever reacts to an event of another reacts to any that was ever written, however long
-ago, as if the message had been under way since. Nodes stop anywhere, and find on their disks what they had not written
-down. Shares no code with the implementation.
+fencing. Messages are never sent: whoever reacts to an event of another reacts to any that was ever written, however
+long ago, as if the message had been under way since. Nodes stop anywhere, and find on their disks what they had not
+written down. Shares no code with the implementation.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Wanderer:
         }
         steps = self.rng.choices(list(weights), list(weights.values()), k=60 * events)
         for step in steps:
-            if sum(map(len, self.story.files.values())) >= events:
+            if self.story.events >= events:
                 break
             if self.rng.random() < 0.02 and self.clients:
                 self.client(self.rng.choice(self.clients))
@@ -129,16 +129,9 @@ class Wanderer:
         if term < person.term:
             return False
         if term > person.term:
-            if life.leads:
-                self.story.lose(name)
-                life.leads = 0
+            self.lose(name)
             person.term, person.vote, life.campaign = term, None, None
         return True
-
-    def _tail(self, person: Person) -> list[int]:
-        """The node's log: what was appended and has not been stored may be kept or given up."""
-        leads = self.lives[person.name].leads
-        return person.log if leads or self.rng.random() < 0.5 else person.log[: person.durable]
 
     # --- elections -----------------------------------------------------------------------------------------------
 
@@ -148,8 +141,12 @@ class Wanderer:
         if not alive or name not in self.voters or alive[1].leads or alive[1].type in ("OBSERVER", "LEADER"):
             return
         person, life = alive
-        person.log = self._tail(person)
-        life.campaign = self.story.campaign(name, person.term + self.rng.choice((1, 1, 1, 1, 2, 5)))
+        term = person.term + self.rng.choice((1, 1, 1, 1, 2, 5))
+        if self.campaigns and self.campaigns[-1]["term"] > person.term and self.rng.random() < 0.5:
+            term = self.campaigns[-1]["term"]
+        durable = person.durable
+        life.campaign = self.story.campaign(name, term)
+        person.durable = durable
         self.campaigns.append(life.campaign)
 
     def grant(self, name: str) -> None:
@@ -162,12 +159,12 @@ class Wanderer:
         term = asked["term"]
         if term < person.term or asked["node"] == name or (term == person.term and person.vote):
             return
-        log = self._tail(person)
-        if (asked["last_term"], asked["last"]) < position(log) or not self._enter(name, term):
+        up_to_date = (asked["last_term"], asked["last"]) >= position(person.log)
+        if not up_to_date or not self._enter(name, term):
             return
-        person.log, person.durable, person.vote = log, len(log), asked["node"]
+        person.vote = asked["node"]
         self._hear(name, asked)
-        last_term, last = position(log)
+        last_term, last = position(person.log)
         self.grants.append(
             self.story.tell(
                 name, "Grant", candidate=asked["node"], campaign=self.story.ref(asked), last=last, last_term=last_term
@@ -177,7 +174,8 @@ class Wanderer:
     def win(self, name: str) -> None:
         """Count votes."""
         alive = self._alive(name)
-        if not alive or alive[1].campaign is None or alive[1].leads or alive[1].type in ("OBSERVER", "LEADER"):
+        own = alive[1].campaign if alive else None
+        if not alive or own is None or alive[1].leads or alive[1].type in ("OBSERVER", "LEADER"):
             return
         person, life = alive
         votes = [g for g in self.grants if g["candidate"] == name and g["term"] == person.term]
@@ -186,7 +184,7 @@ class Wanderer:
         counted = self.rng.sample(votes, self.rng.randint(self.majority - 1, len(votes)))
         for vote in counted:
             self._hear(name, vote)
-        references = [self.story.ref(line) for line in [life.campaign, *counted]]
+        references = [self.story.ref(line) for line in (own, *counted)]
         self.rng.shuffle(references)
         life.leads = person.term
         self.rules[person.term] = Rule(self.story.tell(name, "Win", grants=references), list(person.log))
@@ -201,11 +199,13 @@ class Wanderer:
                 alive[1].type = "LEADER"
 
     def lose(self, name: str) -> None:
-        """Give up leading, for whatever reason."""
+        """Give up leading, for whatever reason, and perhaps what has been appended and not stored."""
         alive = self._alive(name)
         if alive and alive[1].leads:
             self.story.lose(name)
             alive[1].leads = 0
+            if self.rng.random() < 0.3:
+                del alive[0].log[alive[0].durable :]
 
     def transfer(self, name: str) -> None:
         """Change the type."""
@@ -267,8 +267,6 @@ class Wanderer:
         line, term, log = offer
         if (term, len(log)) == life.stored or not log or not self._enter(name, term):
             return
-        if life.type != "LEADER" and term == person.term and life.campaign is not None:
-            life.campaign = None
         self._hear(name, line)
         person.log, life.stored = log, (term, len(log))
         self.stores.append(self.story.store(name))
@@ -394,7 +392,7 @@ def _order(reference: list[object]) -> tuple[int, int]:
 
 
 def save(story: Story, directory: Path, rng: random.Random) -> Path:
-    """Write the files as somebody else might: fields in another order, blanks, fields of their own, `after` spelt out."""
+    """Write the files as somebody else might: fields in another order, blanks, fields of one's own, a longer `after`."""
     directory.mkdir(parents=True, exist_ok=True)
     for (name, inc), lines in story.files.items():
         habit = rng.randrange(4)

@@ -15,7 +15,7 @@ Event = dict[str, Any]
 Reference = list[Any]
 
 VERSION = 1
-# Signed 64-bit, as writers in other languages have it. Sums of what is within stay printable, and are floats if need be.
+# Signed 64 bits, as writers in other languages have them; then every sum can still be printed or become a float.
 LARGEST = (1 << 63) - 1
 COMMON = ("v", "cluster", "node", "inc", "seq", "ts", "event", "term")
 

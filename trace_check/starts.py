@@ -58,12 +58,14 @@ class Starts:
                 return Wait("NothingForgotten", f"the leader who made {entry}", others, last_term)
             if leader is not None and leader.last < last:
                 return Wait("NothingForgotten", f"the Append of {entry}", (leader.node,), last_term)
+            # What later leaders all hold: none of them can have replaced it or had anything else in its place.
+            settled = tree.committed_before(node.stored_under + 1)
             if self._forgets(node, last, last_term) and not self._replaced(node, term, last):
                 # To be given up twice, an end needs two later leaders; only then is there anything to wait for.
-                if term > node.stored_under + 1:
+                if term > node.stored_under + 1 and not tree.is_prefix(last, last_term, *settled):
                     what = f"a leader of terms {node.stored_under + 1} to {term} who had another entry up to {last}"
                     return Wait("NothingForgotten", what, others, term)
-            elif self._under(node, term, last, last_term) is None:
+            elif self._under(node, term, last, last_term) is None and tree.comparable(last, last_term, *settled):
                 what = f"a leader of terms {node.stored_under} to {term} whose log has {entry}"
                 return Wait("NothingForgotten", what, others, term)
         if vote is not None and vote != node.name and term != node.vote_term:

@@ -93,6 +93,10 @@ class LogTree:
                 return False
         return end_term == term and index <= end
 
+    def comparable(self, index: int, term: int, other: int, other_term: int) -> bool:
+        """Whether one of these logs is the beginning of the other. Both must exist."""
+        return self.is_prefix(index, term, other, other_term) or self.is_prefix(other, other_term, index, term)
+
     def common(self, end: int, term: int, other: int, other_term: int) -> int:
         """How long two logs are the same, given their ends. Both must exist."""
         while term != other_term:
