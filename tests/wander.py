@@ -392,7 +392,7 @@ def _order(reference: list[object]) -> tuple[int, int]:
 
 
 def save(story: Story, directory: Path, rng: random.Random) -> Path:
-    """Write the files as somebody else might: fields in another order, blanks, fields of one's own, a longer `after`."""
+    """Write the files as somebody else might: fields in another order, unknown ones, blanks, a longer `after`."""
     directory.mkdir(parents=True, exist_ok=True)
     for (name, inc), lines in story.files.items():
         habit = rng.randrange(4)
