@@ -75,12 +75,13 @@ def deposed_leader_has_helpers(t: Trace, rng: random.Random) -> str | None:
     """So many voters' files hold forged Stores that a deposed leader commits an entry its successor does not have.
 
     Each forged Store stands where its node was still in the old term, or it would be refused for that; and later votes
-    of that node are changed to agree. Illegal, as one of them has voted for the successor, whose log is older then.
+    of that node are changed to agree. Illegal, as no later leader's own file is changed, so none has the entry.
     """
     if not (found := _deposed(t, rng)):
         return None
     own, at = _write_on(t, *found)
-    others = [n for n in t.voters if n != own["node"]]
+    successors = {rule.win["node"] for term, rule in t.rules().items() if term > own["term"]}
+    others = [n for n in t.voters if n != own["node"] and n not in successors]
     rng.shuffle(others)
     stores: list[Event] = []
     for node in others:

@@ -297,6 +297,24 @@ def store_of_another_term_counted(t: Trace, rng: random.Random) -> str | None:
 
 
 @doctored
+def store_of_a_stranger_counted(t: Trace, rng: random.Random) -> str | None:
+    """A Commit counts the Store of a node that is no voter."""
+    found = [
+        (c, s)
+        for s in t.events("Store")
+        if s["node"] not in t.voters
+        for c in t.events("Commit")
+        if "stores" in c and c["term"] == s["term"]
+    ]
+    if not (choice := t.pick(rng, found)):
+        return None
+    line, store = choice
+    line["stores"][rng.randrange(len(line["stores"]))] = ref(store)
+    t.hear(line, store)
+    return f"{name(line)} counts {name(store)}"
+
+
+@doctored
 def store_counted_unheard(t: Trace, rng: random.Random) -> str | None:
     """A Commit counts a Store that the leader has not heard of."""
     found = [(c, r) for c in t.events("Commit") for r in c.get("stores", ()) if r[0] != c["node"]]
