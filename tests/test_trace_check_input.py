@@ -81,7 +81,7 @@ BAD_LINES: list[tuple[str, Callable[[Event], Any], str]] = [
     ("bad incarnation", lambda e: {**e, "inc": "x"}, "field inc: expected COUNTER-RANDOM"),
     ("seq gap", lambda e: {**e, "seq": e["seq"] + 1}, "events are missing or repeated"),
     ("seq repeated", lambda e: {**e, "seq": e["seq"] - 1}, "events are missing or repeated"),
-    ("client event", lambda e: {**e, "event": "Invoke", "op": "w"}, "Invoke in a file of a node"),
+    ("client event", lambda e: {**e, "event": "Invoke", "op": "w", "term": 0}, "Invoke in a file of a node"),
 ]
 
 
@@ -105,6 +105,12 @@ def test_line_that_is_no_json(line: bytes, at: int, tmp_path: Path) -> None:
     path.write_bytes(b"\n".join(lines))
     said = refusal(tmp_path)
     assert said.startswith(f"{path}:{at + 1}: "), said
+
+
+def test_client_with_a_term(tmp_path: Path) -> None:
+    story = told()
+    story.files["c1", "1-00000001"][0]["term"] = 1
+    assert "field term of Invoke: expected 0, as clients have no term, found 1" in refusal(story.save(tmp_path))
 
 
 def test_two_objects_in_a_line_and_one_in_two(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def _are_names(value: object) -> bool:
 Kind = tuple[str, Callable[[Any], bool]]
 INTEGER: Kind = ("an integer of 0 or more, below 2^63", _is_natural)
 CODE: Kind = ("an integer of 64 bits", lambda v: type(v) is int and -LARGEST <= v <= LARGEST)
+ZERO: Kind = ("0, as clients have no term", lambda v: type(v) is int and v == 0)
 STRING: Kind = ("a string", lambda v: type(v) is str)
 DIGEST: Kind = ("16 lower-case hexadecimal digits", lambda v: type(v) is str and _is_digest(v) is not None)
 NAME_OR_NULL: Kind = ("a node's name or null", lambda v: v is None or type(v) is str)
@@ -136,6 +137,8 @@ class _Digests:
         integers = [field for field, kind in own.items() if kind is INTEGER]
         digests = [field for field, kind in own.items() if kind is DIGEST]
         rest = [(field, kind[1]) for field, kind in own.items() if kind not in (INTEGER, DIGEST)]
+        if name in CLIENT_EVENTS:
+            rest.append(("term", ZERO[1]))
         optional = [(field, kind[1]) for field, kind in OPTIONAL.get(name, {}).items()]
         # No event has more than two integers and one digest of its own; others stand in where it has fewer.
         one, two = [*integers, "term", "term"][:2]
@@ -204,7 +207,8 @@ def complaint(event: object) -> str | None:
     name = event["event"]
     if name not in EVENTS:
         return f"unknown event {name!r}; format version {VERSION} has {', '.join(EVENTS)}"
-    wanted: dict[str, Kind] = {"seq": INTEGER, "ts": CODE, "term": INTEGER, **EVENTS[name]}
+    term = ZERO if name in CLIENT_EVENTS else INTEGER
+    wanted: dict[str, Kind] = {"seq": INTEGER, "ts": CODE, "term": term, **EVENTS[name]}
     for field, (what, check) in wanted.items():
         if field not in event:
             return f"{name} has no field {field}; expected {what}"
