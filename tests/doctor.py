@@ -93,7 +93,8 @@ class Trace:
 
     def lives(self, node: str) -> list[list[Event]]:
         """A node's incarnations, in order."""
-        return [lines for _, lines in sorted((_counter(k[1]), f) for k, f in self.files.items() if k[0] == node)]
+        incs = sorted((inc for name, inc in self.files if name == node), key=lambda inc: (_counter(inc), inc))
+        return [self.files[node, inc] for inc in incs]
 
     def before(self, event: Event) -> list[Event]:
         """The events of the node up to and without this one, over all its incarnations."""
