@@ -13,6 +13,14 @@ def _restarts(t: Trace) -> list[tuple[Event, Event]]:
     return [(after[0], before[-1]) for n in nodes for before, after in zip(t.lives(n), t.lives(n)[1:], strict=False)]
 
 
+def _end(t: Trace) -> None:
+    """All nodes end in good order, so that no line is yet to come that could explain what a Start shows."""
+    for node in sorted({e["node"] for e in t.events("Start")}):
+        last = t.lives(node)[-1][-1]
+        if last["event"] != "Exit":
+            t.insert(last, "Exit", code=0)
+
+
 @doctored
 def vote_forgotten(t: Trace, rng: random.Random) -> str | None:
     """A vote is durable before its line is written, so the next Start in that term shows it."""
@@ -53,6 +61,7 @@ def vote_for_one_who_did_not_stand(t: Trace, rng: random.Random) -> str | None:
     if not found:
         return None
     start, start["vote"] = rng.choice(found)
+    _end(t)
     return f"{name(start)} shows a vote for {start['vote']}"
 
 
@@ -76,6 +85,7 @@ def entries_forgotten(t: Trace, rng: random.Random) -> str | None:
     keep = rng.randrange(len(log))
     start["last"], start["last_term"] = keep, log[keep - 1] if keep else 0
     start["digest"] = t.digests().get((start["last"], start["last_term"]), start["digest"])
+    _end(t)
     return f"{name(start)} shows {keep} of {len(log)} entries"
 
 
@@ -94,6 +104,7 @@ def entries_of_a_loser(t: Trace, rng: random.Random) -> str | None:
         return None
     start, append = rng.choice(found)
     start["last"], start["last_term"], start["digest"] = append["last"], append["term"], append["digest"]
+    _end(t)
     return f"{name(start)} shows the log of {name(append)}"
 
 
@@ -105,6 +116,7 @@ def entries_that_nobody_wrote(t: Trace, rng: random.Random) -> str | None:
         return None
     start, term = rng.choice(found)
     start["last"], start["last_term"] = t.rules()[term].last + rng.randint(1, 3), term
+    _end(t)
     return f"{name(start)} shows {start['last']} of term {term}"
 
 
