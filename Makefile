@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench cover check check-distributed graphs spec-traces pictures clean python
+.PHONY: help demo test bench confusion cover check check-distributed graphs spec-traces pictures clean python
 
 help:
 	@echo "make demo     three processes, one leader killed, the trace judged (under a minute, no Java)"
 	@echo "make test     run the tests"
 	@echo "make bench    how fast the checker judges a million events (some minutes)"
 	@echo "make cover    search for schedules that take every edge of the state graphs (ten minutes; docs/coverage.md)"
+	@echo "make confusion  10,000 right traces and 10,000 doctored ones to the checker: its confusion matrix (some minutes)"
 	@echo "make clean    remove the virtual environment and what the demo wrote"
 	@echo
 	@echo "With Java, for the specification (docs/specification.md):"
@@ -48,6 +49,9 @@ bench: $(VENV)/.demo
 
 cover: $(VENV)/.demo
 	@$(BIN)/python tests/cover.py
+TRACES ?= 10000
+confusion: $(VENV)/.demo
+	@$(BIN)/python tests/confusion.py --traces $(TRACES)
 
 SIZE ?= quick
 check: python

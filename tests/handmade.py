@@ -67,7 +67,7 @@ class Story:
         # The configurations that have been appended, by (index, term), and the one of the empty log.
         self.members: dict[tuple[int, int], list[list[str]]] = {}
         self.founders = [[name, "voter", ""] for name in voters]
-        self._clock = 0
+        self.events = 0
         if start:
             for name in voters:
                 self.start(name)
@@ -82,14 +82,14 @@ class Story:
         """Write down any event at all."""
         person = self.person(name)
         lines = self.files[name, person.incs[-1]]
-        self._clock += 1_000_000
+        self.events += 1
         line: Event = {
             "v": 1,
             "cluster": "handmade",
             "node": name,
             "inc": person.incs[-1],
             "seq": len(lines) + 1,
-            "ts": self._clock,
+            "ts": self.events * 1_000_000,
             "event": event,
             "term": person.term if term is None else term,
             **own,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
+import io
 import json
 import os
 import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import pytest
 from handmade import Event, Story
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from wander import Wanderer
 
 import trace_check.parts
 import trace_check.read
@@ -25,6 +29,7 @@ from trace_check import BadInput, Refused, Verdict, replay
 from trace_check.cli import main
 from trace_check.graphs import Graphs
 from trace_check.replay import DEFAULT_GRAPHS
+from trace_check.schema import EVENTS
 from trace_check.tree import Leader
 from trace_check.views import Fencing
 
@@ -57,10 +62,12 @@ BAD_LINES: list[tuple[str, Callable[[Event], Any], str]] = [
     ("version of another type", lambda e: {**e, "v": True}, "field v: expected 1"),
     ("missing field", lambda e: {k: v for k, v in e.items() if k != "digest"}, "has no field digest"),
     ("missing term", lambda e: {k: v for k, v in e.items() if k != "term"}, "has no field term"),
-    ("wrong type", lambda e: {**e, "last": "7"}, "field last of Append: expected an integer of 0 or more, found '7'"),
+    ("wrong type", lambda e: {**e, "last": "7"}, "expected an integer of 0 or more, below 2^63, found '7'"),
     ("boolean for a number", lambda e: {**e, "last": True}, "field last of Append"),
     ("fraction", lambda e: {**e, "last": 2.0}, "field last of Append"),
     ("negative", lambda e: {**e, "last": -1}, "field last of Append"),
+    ("more than 64 bits", lambda e: {**e, "last": 1 << 63}, "field last of Append: expected an integer of 0 or more"),
+    ("a time of more than 64 bits", lambda e: {**e, "ts": 10**4000}, "field ts of Append: expected an integer"),
     ("bad digest", lambda e: {**e, "digest": "xyz"}, "16 lower-case hexadecimal digits"),
     ("bad optional field", lambda e: {**e, "epoch": "one"}, "field epoch of Append"),
     ("bad reference", lambda e: {**e, "after": [["n2", "1-00000002"]]}, "field after of Append"),
@@ -72,7 +79,7 @@ BAD_LINES: list[tuple[str, Callable[[Event], Any], str]] = [
     ("bad incarnation", lambda e: {**e, "inc": "x"}, "field inc: expected COUNTER-RANDOM"),
     ("seq gap", lambda e: {**e, "seq": e["seq"] + 1}, "events are missing or repeated"),
     ("seq repeated", lambda e: {**e, "seq": e["seq"] - 1}, "events are missing or repeated"),
-    ("client event", lambda e: {**e, "event": "Invoke", "op": "w"}, "Invoke in a file of a node"),
+    ("client event", lambda e: {**e, "event": "Invoke", "op": "w", "term": 0}, "Invoke in a file of a node"),
 ]
 
 
@@ -96,6 +103,12 @@ def test_line_that_is_no_json(line: bytes, at: int, tmp_path: Path) -> None:
     path.write_bytes(b"\n".join(lines))
     said = refusal(tmp_path)
     assert said.startswith(f"{path}:{at + 1}: "), said
+
+
+def test_client_with_a_term(tmp_path: Path) -> None:
+    story = told()
+    story.files["c1", "1-00000001"][0]["term"] = 1
+    assert "field term of Invoke: expected 0, as clients have no term, found 1" in refusal(story.save(tmp_path))
 
 
 def test_two_objects_in_a_line_and_one_in_two(tmp_path: Path) -> None:
@@ -516,41 +529,80 @@ def test_as_a_command(tmp_path: Path) -> None:
 # --- fuzz -----------------------------------------------------------------------------------------------------------
 
 
-def _judged(directory: Path) -> Verdict | None:
-    """The verdict, None for bad input; any other exception is a failure of the test."""
-    try:
-        return replay(directory).verdict
-    except BadInput:
-        return None
+FIRST_WORDS = {0: "HOLDS", 1: "VIOLATION", 3: "INCOMPLETE"}
 
 
+def _said(directory: Path, *options: str) -> None:
+    """The command says one of the things it may say; any exception is a failure of the test."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True) for _ in range(2))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(["replay", str(directory), *options])
+    text, complaint = (stream.buffer.getvalue().decode() for stream in (out, err))
+    if text.startswith(("cluster ", "[")):  # a changed name has made two clusters of one
+        assert status in {1, 2, 3}
+        assert all(line.startswith("trace-check: cluster ") for line in complaint.splitlines())
+    elif status == 2:
+        assert (text, complaint.count("\n")) == ("", 1)
+        assert complaint.startswith("trace-check: ")
+    elif "--json" in options:
+        assert json.loads(text)["exit_code"] == status
+        assert json.loads(text)["verdict"] == FIRST_WORDS[status].lower()
+    else:
+        assert text.split(maxsplit=1)[0].rstrip(":") == FIRST_WORDS[status]
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where there is something inside a JSON value that can be changed."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inside:
+        yield (*path, key)
+        yield from _paths(item, (*path, key))
+
+
+OPTIONS = st.lists(st.sampled_from(["--json", "--allow-gaps"]), unique=True)
+NUMBERS = st.sampled_from([2**31, 2**48, 2**63 - 1, 2**63, 2**200, -(2**80), 10**4000]) | st.integers(-3, 9)
+REFERENCES = st.tuples(
+    st.sampled_from(["n1", "n2", "o1", "client-1"]),
+    st.sampled_from(["1-00000001", "2-00000002"]),
+    st.sampled_from([1, 2, 3, 2**48, 2**60]),
+).map(list)
 VALUES = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers(-3, 9)
-    | st.sampled_from([2**63, 2**200, -(2**80)])
+    | NUMBERS
     | st.floats()
-    | st.sampled_from(["n1", "n2", "1-00000001", "Start", "Store", "Commit", "", "\ud800", "FOLLOWER", "0" * 16]),
+    | REFERENCES
+    | st.sampled_from(["n1", "n2", "1-00000001", *EVENTS, "", "\ud800", "FOLLOWER", "0" * 16]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["v", "seq", "node"]), inner),
     max_leaves=6,
 )
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32), value=VALUES, edits=st.integers(1, 3))
-def test_changed_values_never_end_in_a_traceback(tmp_path: Path, seed: int, value: Any, edits: int) -> None:
+@given(seed=st.integers(0, 2**32), values=st.lists(VALUES, min_size=1, max_size=3), options=OPTIONS)
+def test_changed_values_never_end_in_a_traceback(
+    seed: int, values: list[Any], options: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Any part of any line becomes another, often of the same type, so that the judge sees it and not the reader."""
     rng = random.Random(seed)
-    story = told()
-    for _ in range(edits):
-        lines = story.files[rng.choice(sorted(story.files))]
-        line = rng.choice(lines)
-        line[rng.choice(sorted(line))] = value
-    _judged(story.save(tmp_path))
+    story = Wanderer(rng, rng.randint(1, 4), observers=1).wander(60)
+    for value in values:
+        line = rng.choice(story.files[rng.choice(sorted(story.files))])
+        paths = [p for p in _paths(line) if rng.random() < 0.1 or p[0] not in ("v", "cluster", "node", "seq")]
+        within, path = line, rng.choice(paths)
+        for key in path[:-1]:
+            within = within[key]
+        kept = within[path[-1]]
+        if isinstance(kept, int) and rng.random() < 0.5:
+            value = kept + rng.choice((-1, 1, 2**20, 2**62))
+        within[path[-1]] = value
+    with tempfile.TemporaryDirectory(dir=tmp_path_factory.getbasetemp()) as directory:
+        _said(story.save(Path(directory)), *options)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32))
-def test_changed_bytes_never_end_in_a_traceback(tmp_path: Path, seed: int) -> None:
+@given(seed=st.integers(0, 2**32), options=OPTIONS)
+def test_changed_bytes_never_end_in_a_traceback(tmp_path: Path, seed: int, options: list[str]) -> None:
     rng = random.Random(seed)
     directory = told().save(tmp_path)
     path = rng.choice(sorted(directory.glob("*.ndjson")))
@@ -566,7 +618,37 @@ def test_changed_bytes_never_end_in_a_traceback(tmp_path: Path, seed: int) -> No
                 data[at:at] = bytes(data[rng.randrange(len(data)) :][: rng.randrange(1, 300)])
         data = data or bytearray(b"\n")
     path.write_bytes(bytes(data))
-    _judged(directory)
+    _said(directory, *options)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), options=OPTIONS)
+def test_lost_and_repeated_lines_never_end_in_a_traceback(
+    seed: int, options: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Files lose lines, their ends, or all, get some twice, or in another order; numbered anew or not."""
+    rng = random.Random(seed)
+    story = Wanderer(rng, rng.randint(1, 4), observers=1).wander(60)
+    for _ in range(rng.randint(1, 3)):
+        lines = story.files[rng.choice(sorted(key for key in story.files if story.files[key]))]
+        a, b = rng.randrange(len(lines)), rng.randrange(len(lines))
+        match rng.randrange(5):
+            case 0:
+                lines.insert(a, dict(lines[b]))
+            case 1:
+                lines[a], lines[b] = lines[b], lines[a]
+            case 2:
+                del lines[a:]
+            case 3:
+                lines.clear()
+            case _:
+                del lines[a]
+    if rng.random() < 0.7:
+        for lines in story.files.values():
+            for seq, line in enumerate(lines, 1):
+                line["seq"] = seq
+    with tempfile.TemporaryDirectory(dir=tmp_path_factory.getbasetemp()) as directory:
+        _said(story.save(Path(directory)), *options)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

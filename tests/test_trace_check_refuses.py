@@ -93,6 +93,36 @@ def vote_changed(story: Story) -> Event:
 
 
 @refused_by("NothingForgotten")
+def vote_changed_to_one_who_may_still_stand(story: Story) -> Event:
+    """There is nothing to wait for: n2 had voted for n1."""
+    story.campaign("n1")
+    story.grant("n2", "n1")
+    story.person("n2").vote = "n3"
+    return story.start("n2")
+
+
+@refused_by("TermMonotonic")
+def term_forgotten_along_with_entries_gained(story: Story) -> Event:
+    """There is nothing to wait for, whoever made the entry that n3 found in its log."""
+    story.lead("n1", "n2")
+    story.campaign("n3", term=3)
+    start = story.start("n3")
+    start.update(term=2, vote=None, last=2, last_term=2)
+    return start
+
+
+@refused_by("CampaignHeard")
+def vote_for_one_who_asked_nobody(story: Story) -> Event:
+    """n2's candidacy came to its disk and not into its trace: nobody can have heard of it."""
+    for name in ("n2", "n3"):
+        story.person(name).term, story.person(name).vote = 1, "n2"
+    story.start("n2")
+    start = story.start("n3")
+    story.exit("n2")
+    return start
+
+
+@refused_by("NothingForgotten")
 def entry_forgotten(story: Story) -> Event:
     story.lead("n1", "n2")
     story.replicate("n1", "n2")
@@ -143,6 +173,43 @@ def entry_forgotten_over_a_restart_two_terms_later(story: Story) -> Event:
     for name in ("n1", "n2"):
         story.exit(name)
     return story.start("n3")
+
+
+@refused_by("NothingForgotten")
+def everything_forgotten_two_terms_later(story: Story) -> Event:
+    """No leader has another entry among no entries, so there is nothing to wait for."""
+    story.elect("n1", "n2")
+    story.store("n3", "n1")
+    story.campaign("n3", term=5)
+    story.person("n3").durable = 0
+    return story.start("n3")
+
+
+@refused_by("NothingForgotten")
+def committed_entry_forgotten_two_terms_later(story: Story) -> Event:
+    """Whoever may lead terms 2 to 5, none of them has another entry where n1 has committed one."""
+    story.lead("n1", "n2")
+    story.replicate("n1", "n2", count=2)
+    story.store("n3", "n1")
+    story.learn("n3", "n1")
+    story.campaign("n3", term=5)
+    story.person("n3").durable = 2
+    return story.start("n3")
+
+
+@refused_by("NothingForgotten")
+def committed_entry_replaced_two_terms_later(story: Story) -> Event:
+    """n3 comes back with the log of n1, who never committed it, and has none of what n2 committed since."""
+    story.lead("n1", "n2")
+    story.append("n1", 2)
+    story.lose("n1")
+    story.lead("n2", "n3", term=2)
+    story.campaign("n3", term=5)
+    person = story.person("n3")
+    person.log, person.durable = [1, 1, 1], 3
+    start = story.start("n3")
+    start["after"] = [["n1", "1-00000001", len(story.files["n1", "1-00000001"])], story.person("n2").refs["Commit"]]
+    return start
 
 
 @refused_by("NothingForgotten")
@@ -317,6 +384,27 @@ def voter_understates_its_log(story: Story) -> Event:
     story.campaign("n3", term=2)
     grant = story.grant("n2", "n3")
     grant.update(last=0, last_term=0)
+    return grant
+
+
+@refused_by("TruePosition")
+def tail_given_up_after_it_was_kept(story: Story) -> Event:
+    """n1 stands with an entry it has not stored, so it has kept it; its next vote says that it is gone."""
+    story.elect("n1", "n2")
+    story.lose("n1")
+    story.campaign("n1")
+    story.person("n1").log.pop()
+    story.campaign("n3", term=3)
+    return story.grant("n1", "n3")
+
+
+@refused_by("CampaignHeard")
+def vote_on_what_an_ended_incarnation_never_wrote(story: Story) -> Event:
+    """n3 has heard of n1's second incarnation, so of all that the first one wrote, which is less than what it cites."""
+    story.campaign("n1")
+    story.start("n1")
+    grant = story.grant("n3", "n1")
+    grant["campaign"] = ["n1", "1-00000001", 99]
     return grant
 
 

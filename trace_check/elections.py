@@ -53,14 +53,15 @@ class Elections:
             before = f"no vote, as {node.name} has voted for {node.vote} in term {node.term}"
             raise Refused("VoteOnce", before, f"one for {candidate}")
         named = event["last"], event["last_term"]
-        # Who has led may have given up what it had appended and not yet stored.
-        if named not in ((node.end, node.end_term), (node.stored, node.stored_term)):
+        gave_up = node.may_give_up and named == (node.stored, node.stored_term)
+        if named != (node.end, node.end_term) and not gave_up:
             raise Refused(
                 "TruePosition",
                 f"the end of {node.name}'s log, {node.end} of term {node.end_term}",
                 f"{event['last']} of term {event['last_term']}",
             )
         node.end, node.end_term = named
+        node.may_give_up = False
         node.vote_term, node.vote = node.term, candidate
 
     def win(self, source: Source, event: Event) -> None:

@@ -34,9 +34,10 @@ class Node:
     stored: int = 0
     stored_term: int = 0
     stored_under: int = 0
-    # Where its log ends, what is not durable included.
+    # Where its log ends, what is not durable included; it has lost a term and not shown yet whether it kept that.
     end: int = 0
     end_term: int = 0
+    may_give_up: bool = False
     # What this incarnation knows committed.
     committed: int = 0
     committed_term: int = 0
@@ -162,6 +163,7 @@ class Cluster:
             leader.over = True
             leader.ended_ts = ts
             node.leads = None
+            node.may_give_up = True
 
     def cited(self, guard: str, source: Source, reference: Reference, wanted: str, term: int | None) -> Event:
         """The event a reference names: it must exist, have been heard, and be of that kind and term."""
@@ -170,8 +172,10 @@ class Cluster:
             of = self.incarnations[node][inc]
         except KeyError:
             of = None
-        # Heard, or earlier in the same file.
-        if of is None or (seq >= source.consumed if of is source else of.base + seq > source.heard.get(node, 0)):
+        # Heard, or earlier in the same file. Who has heard of a later incarnation has not heard of what is not there.
+        if of is None or (
+            seq >= source.consumed if of is source else seq > of.consumed or of.base + seq > source.heard.get(node, 0)
+        ):
             heard = f"a {wanted} that {source.node} has heard of"
             raise Refused(guard, heard, f"[{node}, {inc}, {seq}], which it has not")
         event = of.event(seq)

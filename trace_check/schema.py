@@ -19,6 +19,8 @@ Event = dict[str, Any]
 Reference = list[Any]
 
 VERSION = 1
+# Signed 64 bits, as writers in other languages have them; then every sum can still be printed or become a float.
+LARGEST = (1 << 63) - 1
 COMMON = ("v", "cluster", "node", "inc", "seq", "ts", "event", "term")
 
 _is_digest = re.compile("[0-9a-f]{16}").fullmatch
@@ -28,6 +30,10 @@ _is_incarnation = re.compile("([0-9]{1,15})-([0-9a-f]{8})").fullmatch
 def _are(kind: type, values: Iterable[object]) -> bool:
     # A subclass is no instance: JSON's true is no number.
     return set(map(type, values)) <= {kind}
+
+
+def _are_naturals(values: Sequence[Any]) -> bool:
+    return _are(int, values) and min(values) >= 0 and max(values) <= LARGEST
 
 
 def _are_digests(values: Sequence[Any]) -> bool:
@@ -50,7 +56,7 @@ def _are_references(values: Sequence[Any]) -> bool:
     try:
         for node, inc, seq in values:
             # JSON has no other value with three parts of which the last is an integer.
-            if type(seq) is not int or seq < 1 or type(node) is not str or type(inc) is not str:
+            if type(seq) is not int or not 0 < seq <= LARGEST or type(node) is not str or type(inc) is not str:
                 return False
     except (TypeError, ValueError):
         return False
@@ -60,7 +66,9 @@ def _are_references(values: Sequence[Any]) -> bool:
 def _are_runs(values: Sequence[Any]) -> bool:
     try:
         for first, last, term in values:
-            if type(first) is not int or type(last) is not int or type(term) is not int or term < 1 or first < 1:
+            if type(first) is not int or type(last) is not int or type(term) is not int:
+                return False
+            if not (0 < first <= LARGEST and 0 <= last <= LARGEST and 0 < term <= LARGEST):
                 return False
     except (TypeError, ValueError):
         return False
@@ -68,7 +76,7 @@ def _are_runs(values: Sequence[Any]) -> bool:
 
 
 def _are_pairs(values: Sequence[Any]) -> bool:
-    return _are(list, values) and set(map(len, values)) <= {2} and _are(int, chain.from_iterable(values))
+    return _are(list, values) and set(map(len, values)) <= {2} and _are_naturals(list(chain.from_iterable(values)))
 
 
 def _are_members(values: Sequence[Any]) -> bool:
@@ -82,7 +90,7 @@ def _are_members(values: Sequence[Any]) -> bool:
 
 def _are_moments(values: Sequence[Any]) -> bool:
     try:
-        return _are(list, values) and all(type(c) is str and type(now) is int and now >= 0 for c, now in values)
+        return _are(list, values) and all(type(clock) is str and _are_naturals([now]) for clock, now in values)
     except (TypeError, ValueError):
         return False
 
@@ -94,8 +102,9 @@ def _lists(of: Check) -> Check:
 # A type of the format: what people read in a complaint, and whether some values, one or more, are all of it.
 Check = Callable[[Sequence[Any]], bool]
 Kind = tuple[str, Check]
-INTEGER: Kind = ("an integer of 0 or more", lambda values: _are(int, values) and min(values) >= 0)
-CODE: Kind = ("an integer", lambda values: _are(int, values))
+INTEGER: Kind = ("an integer of 0 or more, below 2^63", _are_naturals)
+CODE: Kind = ("an integer of 64 bits", lambda values: _are(int, values) and _are_naturals(list(map(abs, values))))
+ZERO: Kind = ("0, as clients have no term", lambda values: _are(int, values) and not any(values))
 STRING: Kind = ("a string", lambda values: _are(str, values))
 DIGEST: Kind = ("16 lower-case hexadecimal digits", _are_digests)
 NAME_OR_NULL: Kind = ("a node's name or null", lambda values: set(map(type, values)) <= {str, type(None)})
@@ -146,7 +155,10 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
 ANSWERS = (("entry_term", "ack"), ("serve",))
 EVENTS = {**NODE_EVENTS, **CLIENT_EVENTS}
 
-_ALWAYS: dict[str, Kind] = {"ts": CODE, "term": INTEGER}
+
+
+def _required(name: str) -> dict[str, Kind]:
+    return {"ts": CODE, "term": ZERO if name in CLIENT_EVENTS else INTEGER, **EVENTS[name]}
 
 
 def _answers(event: Event) -> bool:
@@ -156,7 +168,7 @@ def _answers(event: Event) -> bool:
 
 def _shape(name: str) -> Check:
     """Whether some events, all of this type, are well-formed but for the fields that all lines of a file share."""
-    required = {**_ALWAYS, **EVENTS[name]}
+    required = _required(name)
     checks = [check for _, check in required.values()]
     optional = {"after": REFERENCES, **OPTIONAL.get(name, {})}.items()
     row = itemgetter(*required)
@@ -221,7 +233,7 @@ def complaint(event: object) -> str | None:
     name = event["event"]
     if name not in EVENTS:
         return f"unknown event {name!r}; format version {VERSION} has {', '.join(EVENTS)}"
-    for field, (what, check) in {"seq": INTEGER, **_ALWAYS, **EVENTS[name]}.items():
+    for field, (what, check) in {"seq": INTEGER, **_required(name)}.items():
         if field not in event:
             return f"{name} has no field {field}; expected {what}"
         if not check([event[field]]):

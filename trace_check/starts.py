@@ -44,6 +44,8 @@ class Starts:
         if not node.started and (term or vote or last):
             what = f"earlier traces of {node.name}: its first Start shows term {term} and {last} log entries"
             return Wait("NothingForgotten", what, (), 0)
+        if term < node.term or (term == node.vote_term and vote != node.vote):
+            return None
         cluster, tree = self._cluster, self._cluster.tree
         others = tuple(v for v in sorted(cluster.electorate) if v != node.name)
         if (last, last_term) != (node.stored, node.stored_term):
@@ -56,15 +58,17 @@ class Starts:
                 return Wait("NothingForgotten", f"the leader who made {entry}", others, last_term)
             if leader is not None and leader.last < last:
                 return Wait("NothingForgotten", f"the Append of {entry}", (leader.node,), last_term)
+            # What later leaders all hold: none of them can have replaced it or had anything else in its place.
+            settled = tree.committed_before(node.stored_under + 1)
             if self._forgets(node, last, last_term) and not self._replaced(node, term, last):
                 # To be given up twice, an end needs two later leaders; only then is there anything to wait for.
-                if term > node.stored_under + 1:
+                if term > node.stored_under + 1 and not tree.is_prefix(last, last_term, *settled):
                     what = f"a leader of terms {node.stored_under + 1} to {term} who had another entry up to {last}"
                     return Wait("NothingForgotten", what, others, term)
-            elif self._under(node, term, last, last_term) is None:
+            elif self._under(node, term, last, last_term) is None and tree.comparable(last, last_term, *settled):
                 what = f"a leader of terms {node.stored_under} to {term} whose log has {entry}"
                 return Wait("NothingForgotten", what, others, term)
-        if vote is not None and vote != node.name and (term, vote) != (node.vote_term, node.vote):
+        if vote is not None and vote != node.name and term != node.vote_term:
             election = cluster.ballots.elections.get(term)
             if election is None or vote not in election.candidates:
                 what = f"the Campaign of {vote} in term {term}, for whom {node.name} has voted"

@@ -122,6 +122,10 @@ class LogTree(Generic[R]):
             end_term = self.leaders[end_term].base_term
         return index, end_term
 
+    def comparable(self, index: int, term: int, other: int, other_term: int) -> bool:
+        """Whether one of these logs is the beginning of the other. Both must exist."""
+        return self.is_prefix(index, term, other, other_term) or self.is_prefix(other, other_term, index, term)
+
     def common(self, end: int, term: int, other: int, other_term: int) -> int:
         """How long two logs are the same, given their ends. Both must exist."""
         while term != other_term:

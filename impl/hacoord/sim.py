@@ -336,6 +336,7 @@ class Simulation:
         write_every: float = 0.01,
         read_every: float = 0.1,
         timing: Timing | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """Every `write_every` seconds of virtual time, `writes_per_turn` entries are written at every leader.
 
@@ -349,7 +350,7 @@ class Simulation:
         self._cut: frozenset[str] = frozenset()
         self._ticking: dict[str, float] = {}
         self._restarting: set[str] = set()
-        self.cluster = Cluster(directory, size, seed=seed, timing=timing, clock=lambda: self.now)
+        self.cluster = Cluster(directory, size, seed=seed, timing=timing, limits=limits, clock=lambda: self.now)
         self._every(write_every, lambda: self._write(writes_per_turn))
         self._every(read_every, self._read)
         if self._faults.crash_every:
