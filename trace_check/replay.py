@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,16 @@ DEFAULT_GRAPHS = Path(__file__).resolve().parent.parent / "spec" / "graphs"
 Progress = Callable[[int, int, int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A result, and what the checker knew when it stopped: for explain.py."""
+
+    result: Result
+    judge: Judge
+    merge: Merge
+    sources: list[Source]
+
+
 def replay(
     directory: Path | str,
     *,
@@ -33,11 +44,23 @@ def replay(
 
     `progress(events, bytes_read, bytes_total)` is called now and then. Raises BadInput when there is nothing to judge.
     """
+    loaded = Graphs(Path(graphs) if graphs else DEFAULT_GRAPHS)
+    return run(Path(directory), loaded, allow_gaps=allow_gaps, progress=progress, pick=pick).result
+
+
+def run(
+    directory: Path,
+    graphs: Graphs,
+    *,
+    allow_gaps: bool = False,
+    progress: Progress | None = None,
+    pick: Callable[[int], int] | None = None,
+) -> Replayed:
+    """`replay`, with everything that was known at its end. Whoever judges often keeps the graphs. Raises BadInput."""
     began = time.monotonic()
-    directory = Path(directory)
     sources, notes = open_directory(directory, allow_gaps=allow_gaps)
     total = total_bytes(sources)
-    judge = Judge(sources, _voters(directory, sources), Graphs(Path(graphs) if graphs else DEFAULT_GRAPHS))
+    judge = Judge(sources, _voters(directory, sources), graphs)
     merge = Merge(sources, judge, pick)
 
     def tell(events: int) -> None:
@@ -59,7 +82,7 @@ def replay(
             source.close()
     missing += judge.missing()
     verdict = Verdict.VIOLATION if violation else Verdict.INCOMPLETE if missing else Verdict.HOLDS
-    return Result(
+    result = Result(
         verdict,
         str(directory),
         judge.counts(merge.events),
@@ -70,6 +93,7 @@ def replay(
         tuple(notes + [note for s in sources for note in s.notes] + _skipped(sources)),
         time.monotonic() - began,
     )
+    return Replayed(result, judge, merge, sources)
 
 
 def _voters(directory: Path, sources: list[Source]) -> list[str]:

@@ -1,0 +1,265 @@
+"""Pieces of a trace in memory: some of its events, written out as valid files again and judged by the checker.
+
+An event is known by where it was first read, its key, and never changed in place. Numbers and references are made anew
+when a piece is written: who refers to an event that is gone has heard of the one before it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from trace_check.graphs import Graphs
+from trace_check.read import open_directory
+from trace_check.replay import Replayed, run
+from trace_check.schema import VERSION, Event, Reference, parse_incarnation
+from trace_check.verdict import Violation, Where
+
+File = tuple[str, str]
+Key = tuple[str, str, int]
+# The files in order of node and incarnation.
+Piece = dict[File, list[Event]]
+
+CITATIONS = ("campaign", "leader_commit", "ack")
+LISTS_OF_CITATIONS = ("grants", "stores")
+# Where no file has an event: what a citation of a removed event becomes.
+NOWHERE = 10**9
+
+
+def key(event: Event) -> Key:
+    """What an event is known by, however it is renumbered."""
+    return event["node"], event["inc"], event["seq"]
+
+
+def cites(event: Event) -> Iterator[Key]:
+    """The events that one names as its evidence."""
+    for field in CITATIONS:
+        if field in event:
+            yield tuple(event[field])
+    for field in LISTS_OF_CITATIONS:
+        for reference in event.get(field, ()):
+            yield tuple(reference)
+
+
+def events_of(piece: Piece) -> Iterator[Event]:
+    """All events, file by file."""
+    for events in piece.values():
+        yield from events
+
+
+def size(piece: Piece) -> int:
+    """The number of events."""
+    return sum(map(len, piece.values()))
+
+
+def age(file: File) -> tuple[int, str]:
+    """Orders the incarnations of a node."""
+    counter, random = parse_incarnation(file[1]) or (0, "")
+    return counter, random
+
+
+def load(directory: Path, cuts: dict[File, int] | None = None, *, allow_gaps: bool = False) -> Piece:
+    """The traces of a directory, or as many events of each file as `cuts` says. Raises BadInput."""
+    sources, _ = open_directory(directory, allow_gaps=allow_gaps)
+    piece: Piece = {}
+    for source in sources:
+        file = source.node, source.inc
+        wanted = cuts.get(file, 0) if cuts is not None else None
+        events: list[Event] = []
+        while (wanted is None or len(events) < wanted) and source.load():
+            events += source.batch
+        source.close()
+        if events:
+            # A reader leaves out what all lines of a file share.
+            shared = {"v": VERSION, "cluster": source.cluster, "node": source.node, "inc": source.inc}
+            piece[file] = [{**shared, **event} for event in events[:wanted]]
+    return piece
+
+
+def reached(replayed: Replayed) -> dict[File, int]:
+    """How many events of each file the judge had before it when it stopped, those included that could not be judged.
+
+    At least one of each node, as a node without a file would be missing.
+    """
+    cuts = {(s.node, s.inc): s.consumed for s in replayed.sources}
+    for name in replayed.judge.cluster.nodes:
+        first = next(replayed.judge.cluster.sources_of(name))
+        cuts[name, first.inc] = max(1, first.consumed)
+    where = replayed.result.violation.where if replayed.result.violation else None
+    if where is None or where.seq > cuts[where.node, where.inc]:
+        for blocked in replayed.merge.stuck():
+            cuts[blocked.source.node, blocked.source.inc] = blocked.seq
+    return cuts
+
+
+def causal_order(piece: Piece) -> list[Event]:
+    """All events so that each comes after what it happens after; among equals by their clocks, for people."""
+    sequence: dict[str, list[Event]] = {}
+    for file in sorted(piece, key=lambda f: (f[0], age(f))):
+        sequence.setdefault(file[0], []).extend(piece[file])
+    due = dict.fromkeys(sequence, 0)
+    present = {key(e) for e in events_of(piece)}
+    done: set[Key] = set()
+    parked: dict[Key, list[str]] = {}
+    ready: list[tuple[int, str]] = []
+    ordered: list[Event] = []
+
+    def consider(node: str) -> None:
+        if due[node] < len(sequence[node]):
+            event = sequence[node][due[node]]
+            for reference in (*map(tuple, event.get("after", ())), *cites(event)):
+                if reference in present and reference not in done:
+                    parked.setdefault(reference, []).append(node)
+                    return
+            heapq.heappush(ready, (event["ts"], node))
+
+    for node in sequence:
+        consider(node)
+    while ready:
+        _, node = heapq.heappop(ready)
+        event = sequence[node][due[node]]
+        due[node] += 1
+        ordered.append(event)
+        done.add(key(event))
+        for other in (node, *parked.pop(key(event), ())):
+            consider(other)
+    # What a circle of events keeps from ever being ready.
+    return ordered + sorted((e for n, events in sequence.items() for e in events[due[n] :]), key=lambda e: e["ts"])
+
+
+class _Places:
+    """Where the events of a piece stand once it is written."""
+
+    def __init__(self, piece: Piece) -> None:
+        self._at: dict[Key, Reference] = {}
+        kept: dict[File, list[int]] = {}
+        for (node, inc), events in piece.items():
+            for number, event in enumerate(events, 1):
+                self._at[key(event)] = [node, inc, number]
+                if event["seq"] > 0:
+                    kept.setdefault((event["node"], event["inc"]), []).append(event["seq"])
+        self._kept = kept
+        self._files: dict[str, list[File]] = {}
+        for file in sorted(kept, key=age):
+            self._files.setdefault(file[0], []).append(file)
+
+    def heard(self, reference: Reference) -> Reference | None:
+        """The newest event that is left of what a message named."""
+        found = self._at.get(tuple(reference))
+        node, inc, seq = reference
+        if found is not None or node not in self._files:
+            return found or reference
+        for file in reversed(self._files[node]):
+            if age(file) > age((node, inc)):
+                continue
+            numbers = self._kept[file]
+            at = bisect_right(numbers, seq) if file[1] == inc else len(numbers)
+            if at:
+                return self._at[node, file[1], numbers[at - 1]]
+        return None
+
+    def cited(self, reference: Reference) -> Reference:
+        """An event named as evidence; one that is gone must not become another."""
+        found = self._at.get(tuple(reference))
+        if found is not None:
+            return found
+        node, inc, seq = reference
+        return [node, inc, seq if seq > len(self._kept.get((node, inc), ())) else NOWHERE]
+
+
+def written(piece: Piece, *, origin: bool = False) -> Iterator[tuple[File, list[Event]]]:
+    """The files as they are to be written, with numbers and references of their own.
+
+    With `origin` every event has a field `was`, the number it had.
+    """
+    places = _Places(piece)
+    for (node, inc), events in piece.items():
+        lines: list[Event] = []
+        for number, event in enumerate(events, 1):
+            line = {**event, "inc": inc, "seq": number}
+            if origin and event["seq"] > 0:
+                line["was"] = event["seq"]
+            if "after" in event:
+                heard = [found for r in event["after"] if (found := places.heard(r)) is not None]
+                line["after"] = [r for at, r in enumerate(heard) if r not in heard[:at]]
+                if not heard:
+                    del line["after"]
+            for field in CITATIONS:
+                if field in event:
+                    line[field] = places.cited(event[field])
+            for field in LISTS_OF_CITATIONS:
+                if field in event:
+                    line[field] = [places.cited(r) for r in event[field]]
+            lines.append(line)
+        yield (node, inc), lines
+
+
+def save(piece: Piece, directory: Path, *, origin: bool = False) -> None:
+    """Write a piece as a directory of traces."""
+    directory.mkdir(parents=True, exist_ok=True)
+    names: set[str] = set()
+    for (node, inc), lines in written(piece, origin=origin):
+        # A node's name may hold anything; a file's may not.
+        name = stem = re.sub(r"[^\w.-]", "_", node)[:100] + f".{inc}"
+        while name in names:
+            name = f"{stem}.{len(names)}"
+        names.add(name)
+        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+        (directory / f"{name}.ndjson").write_text(text)
+
+
+class Trials:
+    """Judges one piece after the other, in a directory that it empties each time, and counts the work."""
+
+    def __init__(self, graphs: Graphs, directory: Path) -> None:
+        self._graphs = graphs
+        self._directory = directory
+        self.pieces = 0
+        self.events = 0
+
+    def judge(self, piece: Piece) -> Replayed:
+        """What the checker says. Raises BadInput when there is nothing left to judge."""
+        for old in self._directory.glob("*.ndjson"):
+            old.unlink()
+        save(piece, self._directory)
+        self.pieces += 1
+        self.events += size(piece)
+        return run(self._directory, self._graphs)
+
+
+def first_read(where: Where, piece: Piece) -> Event:
+    """The event of a piece that a judge of it speaks of."""
+    return piece[where.node, where.inc][where.seq - 1]
+
+
+def likeness(violation: Violation, refused: Key | None) -> tuple[object, ...]:
+    """Equal for two violations of the same kind: rule, event, and reason but for the numbers in it."""
+    step = violation.step
+    if step is None:
+        reason: tuple[str, ...] = tuple(_without_numbers(t) for t in (violation.expected, violation.actual))
+    elif step.view == "Frontend":
+        reason = step.action, *step.legal
+    else:
+        # What others can do in the same instance is no part of the reason.
+        who = step.action.partition("(")[2]
+        reason = step.action, *(label for label in step.legal if step.view == "Fencing" and label.endswith(who))
+    return violation.rule, refused, reason
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"\b\d+\b", "#", text)
+
+
+def merged_after(references: Iterable[Reference]) -> list[Reference]:
+    """Of each sender, the newest event."""
+    newest: dict[str, Reference] = {}
+    for reference in references:
+        node, inc, seq = reference
+        known = newest.get(node)
+        if known is None or (age((node, inc)), seq) > (age((node, known[1])), known[2]):
+            newest[node] = reference
+    return list(newest.values())
