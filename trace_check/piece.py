@@ -131,15 +131,15 @@ def causal_order(piece: Piece) -> list[Event]:
     return ordered + sorted((e for n, events in sequence.items() for e in events[due[n] :]), key=lambda e: e["ts"])
 
 
-class _Places:
+class Places:
     """Where the events of a piece stand once it is written."""
 
     def __init__(self, piece: Piece) -> None:
-        self._at: dict[Key, Reference] = {}
+        self.at: dict[Key, Reference] = {}
         kept: dict[File, list[int]] = {}
         for (node, inc), events in piece.items():
             for number, event in enumerate(events, 1):
-                self._at[key(event)] = [node, inc, number]
+                self.at[key(event)] = [node, inc, number]
                 if event["seq"] > 0:
                     kept.setdefault((event["node"], event["inc"]), []).append(event["seq"])
         self._kept = kept
@@ -147,24 +147,30 @@ class _Places:
         for file in sorted(kept, key=age):
             self._files.setdefault(file[0], []).append(file)
 
-    def heard(self, reference: Reference) -> Reference | None:
-        """The newest event that is left of what a message named."""
-        found = self._at.get(tuple(reference))
-        node, inc, seq = reference
-        if found is not None or node not in self._files:
-            return found or reference
-        for file in reversed(self._files[node]):
+    def newest(self, named: Key) -> Key | None:
+        """The event itself, or the last one before it of its node that is in the piece."""
+        node, inc, seq = named
+        if named in self.at:
+            return named
+        for file in reversed(self._files.get(node, ())):
             if age(file) > age((node, inc)):
                 continue
             numbers = self._kept[file]
             at = bisect_right(numbers, seq) if file[1] == inc else len(numbers)
             if at:
-                return self._at[node, file[1], numbers[at - 1]]
+                return node, file[1], numbers[at - 1]
         return None
+
+    def heard(self, reference: Reference) -> Reference | None:
+        """What is left of what a message named."""
+        if reference[0] not in self._files:
+            return reference
+        found = self.newest(tuple(reference))
+        return self.at[found] if found else None
 
     def cited(self, reference: Reference) -> Reference:
         """An event named as evidence; one that is gone must not become another."""
-        found = self._at.get(tuple(reference))
+        found = self.at.get(tuple(reference))
         if found is not None:
             return found
         node, inc, seq = reference
@@ -176,7 +182,7 @@ def written(piece: Piece, *, origin: bool = False) -> Iterator[tuple[File, list[
 
     With `origin` every event has a field `was`, the number it had.
     """
-    places = _Places(piece)
+    places = Places(piece)
     for (node, inc), events in piece.items():
         lines: list[Event] = []
         for number, event in enumerate(events, 1):

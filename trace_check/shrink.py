@@ -89,8 +89,8 @@ def _taken_up(pending: Sequence[Event], event: Event) -> Event:
     """An Append or a Commit that does the work of those before it as well."""
     if event["event"] == "Append":
         mine = [p for p in pending if p["term"] == event["term"]]
-        opening = {"epoch": p["epoch"] for p in mine if "epoch" in p}
-        return {**event, "first": mine[0]["first"], **opening} if mine else event
+        opening = mine[0] if mine else event
+        return {**event, **{field: opening[field] for field in ("first", "epoch") if field in opening}}
     runs: list[list[int]] = []
     epochs: list[list[int]] = []
     for commit in (*pending, event):
