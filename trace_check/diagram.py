@@ -1,6 +1,7 @@
 """A piece of a trace as a space-time diagram in plain text: a column per node, a row per event, arrows by reference.
 
     n1               n2               n3
+    1-0094e5b4       1-23258bf5       1-59eeac0b
     2 Campaign t1    |                |
     2--------------->2 Grant n1 t1    |
     3 Win t1 <-------2                |
@@ -65,15 +66,15 @@ def draw(piece: Piece, refused: Collection[Key] = (), *, last: int = 12, cited: 
     shown = _chosen(order, last, {*refused, *cited})
     nodes = sorted({e["node"] for e in shown}, key=lambda n: (n not in {e["node"] for e in order if not _client(e)}, n))
     places = Places(_as_piece(shown))
-    current: dict[str, str] = {}
+    current = {e["node"]: e["inc"] for e in reversed(shown)}
     texts = [f"{e['seq'] if e['seq'] > 0 else '+'} {label(e)}" for e in shown]
     width = max(NARROWEST, *(len(n) + 2 for n in nodes), *(len(t) + 3 for t in texts))
-    lines = ["".join(n.ljust(width) for n in nodes).rstrip()]
+    lines = ["".join(n.ljust(width) for n in names).rstrip() for names in (nodes, [current[n] for n in nodes])]
     for event, text in zip(shown, texts, strict=True):
         node = event["node"]
         column = nodes.index(node)
-        if current.get(node) != event["inc"]:
-            lines.append(_row(nodes, width, current, column, f"[{event['inc']}]", {}))
+        if current[node] != event["inc"]:
+            lines.append(_row(nodes, width, column, event["inc"], {}))
             current[node] = event["inc"]
         tails: dict[int, str] = {}
         for reference in (*map(tuple, event.get("after", ())), *cites(event)):
@@ -83,7 +84,7 @@ def draw(piece: Piece, refused: Collection[Key] = (), *, last: int = 12, cited: 
                 at = nodes.index(origin[0])
                 tails[at] = max(tails.get(at, ""), _tail(origin), key=_age_of_tail)
         mark = "  <== refused" if key(event) in refused else ""
-        lines.append(_row(nodes, width, current, column, text, tails) + mark)
+        lines.append(_row(nodes, width, column, text, tails) + mark)
     left_out = len(order) - len(shown)
     return lines + ([f"({left_out:,} events before these are not shown)"] if left_out else [])
 
@@ -117,13 +118,8 @@ def _age_of_tail(tail: str) -> int:
     return int(tail) if tail.isdigit() else -1
 
 
-def _row(
-    nodes: list[str], width: int, current: dict[str, str], column: int, text: str, tails: dict[int, str]
-) -> str:
-    row = [" "] * (width * len(nodes))
-    for at, node in enumerate(nodes):
-        if node in current or at == column:
-            row[at * width] = "|"
+def _row(nodes: list[str], width: int, column: int, text: str, tails: dict[int, str]) -> str:
+    row = list(("|" + " " * (width - 1)) * len(nodes))
     start = column * width
     end = start + len(text)
     if left := [at for at in tails if at < column]:

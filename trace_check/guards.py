@@ -158,10 +158,10 @@ GUARDS: dict[str, Guard] = {
 }
 
 VIEWS: dict[str, str] = {
-    "Ballot": "Ballot has an instance per term: each voter votes once, a candidate with a majority of votes wins, once, "
-    "and only the winner appends.",
-    "Fencing": "Fencing has an instance per pair of leaders: nobody is active before its own epoch record is committed, "
-    "and once the later leader's record is, nothing of the earlier one can be committed.",
-    "Frontend": "Frontend has an instance per node: it becomes LEADER only in office and with its epoch record committed, "
-    "and LEADER ends only with the process.",
+    "Ballot": "an instance per term: each voter votes once, a candidate with a majority of votes wins, once, and only "
+    "the winner appends",
+    "Fencing": "an instance per pair of leaders: nobody is active before its own epoch record is committed, and once "
+    "the later leader's record is, nothing of the earlier one can be committed",
+    "Frontend": "an instance per node: it becomes LEADER only in office and with its epoch record committed, and "
+    "LEADER ends only with the process",
 }

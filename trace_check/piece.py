@@ -261,11 +261,39 @@ def _without_numbers(text: str) -> str:
 
 
 def merged_after(references: Iterable[Reference]) -> list[Reference]:
-    """Of each sender, the newest event."""
+    """Of each sender, the newest event; besides, events that were added to the trace, which have no number yet."""
     newest: dict[str, Reference] = {}
+    added: list[Reference] = []
     for reference in references:
         node, inc, seq = reference
+        if seq < 0:
+            added.append(reference)
+            continue
         known = newest.get(node)
         if known is None or (age((node, inc)), seq) > (age((node, known[1])), known[2]):
             newest[node] = reference
-    return list(newest.values())
+    return [*newest.values(), *added]
+
+
+def past_of(piece: Piece, keys: Iterable[Key]) -> set[Key]:
+    """Some events of a piece and all that they happen after."""
+    files: dict[str, list[File]] = {}
+    at: dict[Key, int] = {}
+    for file in sorted(piece, key=age):
+        files.setdefault(file[0], []).append(file)
+        at.update((key(event), number) for number, event in enumerate(piece[file]))
+    # How many events of each file are in the past, and of them how many have been looked at.
+    reach = dict.fromkeys(piece, 0)
+    seen = dict.fromkeys(piece, 0)
+    todo = [k for k in keys if k in at]
+    while todo:
+        named = todo.pop()
+        node, inc, _ = named
+        reach[node, inc] = max(reach[node, inc], at[named] + 1)
+        for file in files[node]:
+            if age(file) < age((node, inc)):
+                reach[file] = len(piece[file])
+            for event in piece[file][seen[file] : reach[file]]:
+                todo += [r for r in (*map(tuple, event.get("after", ())), *cites(event)) if r in at]
+            seen[file] = max(seen[file], reach[file])
+    return {key(event) for file, events in piece.items() for event in events[: reach[file]]}

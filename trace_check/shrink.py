@@ -45,9 +45,13 @@ MOST_EVENTS = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """The smallest piece found, of how much. `minimal`: no event and no file of it can be left out."""
+    """The smallest piece found, of how much. `minimal`: no event and no file of it can be left out.
+
+    `support` is a larger one, with what the refused event would stand on if it were not refused.
+    """
 
     piece: Piece
+    support: Piece
     events_before: int
     tried: int
     minimal: bool
@@ -186,9 +190,8 @@ class Shrinker:
                 first.setdefault(file[0], self._starts[file])
         return set(first.values())
 
-    def smallest(self) -> tuple[set[Key], bool]:
-        """The keys that are left, and whether none of them can be spared."""
-        keep = self.guess()
+    def smallest(self, keep: set[Key]) -> tuple[set[Key], bool]:
+        """The keys that are left of those given, and whether none of them can be spared."""
         self._piece = select(self._piece, keep)
         run_length = max(1, len(keep) // 2)
         while True:
@@ -229,8 +232,9 @@ def shrink_replayed(
         piece = load(directory, cuts, allow_gaps=allow_gaps)
         shrinker = Shrinker(piece, replayed, trials, progress)
         if shrinker.refuses({key(e) for e in events_of(piece)}):
-            keep, minimal = shrinker.smallest()
-            return Shrunk(select(piece, keep), size(piece), trials.pieces, minimal)
+            support = shrinker.guess()
+            keep, minimal = shrinker.smallest(support)
+            return Shrunk(select(piece, keep), select(piece, support), size(piece), trials.pieces, minimal)
     return None
 
 
