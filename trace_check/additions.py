@@ -86,17 +86,17 @@ class Additions:
         for slot in slots:
             if not slot:
                 continue
-            before = events[slot] if slot < len(events) and events[slot]["inc"] == events[slot - 1]["inc"] else None
             event = self._new(events[slot - 1], name, refused["term"], own, after)
             cited = list(key(event))
             old = refused.get(cited_in)
             value = cited if cited_in == "campaign" else [*(r for r in old or () if r[0] != node), cited]
             changes = {self._at: {cited_in: value}} if cited_in else {}
-            text = f"if {node} had {what}, after {self._describe.line(key(events[slot - 1]))}"
+            behind = key(events[slot - 1])
+            text = f"if {node} had {what}, after {self._describe.line(behind)}"
             if cited_in:
                 text += f", and {self._describe.line(self._at)} cited it"
             heard = {self._at: [cited]} if cited_in else {}
-            yield Edit(text, COST, False, changes, heard, added=event, before=key(before) if before else None)
+            yield Edit(text, COST, False, changes, heard, added=event, behind=behind)
 
     # --- what is known of a node before the refused event --------------------------------------------------------
 

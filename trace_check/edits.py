@@ -31,9 +31,10 @@ class Edit:
     # What an event has heard in addition.
     heard: dict[Key, list[Reference]] = field(default_factory=dict)
     dropped: Key | None = None
-    # A new event, and the one of its file that it comes before; None at the end.
+    # A new event, and the one of its file that it comes before or after.
     added: Event | None = None
     before: Key | None = None
+    behind: Key | None = None
     # The events from `added` on are of this incarnation: the node was started again.
     restart: str | None = None
 
@@ -57,9 +58,8 @@ class Edit:
                     lines = found[into]
                 lines.append(self._changed(event, at, carried))
                 carried = []
-            if self.added is not None and self.before is None and file == (self.added["node"], self.added["inc"]):
-                into = self._insert(found, into, lines)
-                lines = found[into]
+                if self.added is not None and at == self.behind:
+                    lines.append(self.added)
             if lines:
                 found[into] = lines
         return dict(sorted(found.items(), key=lambda item: (item[0][0], age(item[0]))))
@@ -210,14 +210,14 @@ class Alternatives:
     def _counted(self, event: Event, name: str, kind: str) -> Iterator[dict[str, Any]]:
         """One citation more, less, or another of the same voter."""
         listed: list[Reference] = event.get(name, [])
-        for at in range(len(listed)):
-            yield {name: listed[:at] + listed[at + 1 :]}
+        offers = [listed[:at] + listed[at + 1 :] for at in range(len(listed))]
         own = ["Campaign"] if kind == "Grant" else []
         for other in self._near:
             if other["event"] == kind or (other["event"] in own and other["node"] == event["node"]):
                 cited = list(key(other))
-                yield {name: [*(r for r in listed if r[0] != other["node"]), cited]}
-                yield from ({name: [*listed[:at], cited, *listed[at + 1 :]]} for at in range(len(listed)))
+                offers.append([*(r for r in listed if r[0] != other["node"]), cited])
+                offers += [[*listed[:at], cited, *listed[at + 1 :]] for at in range(len(listed))]
+        yield from ({name: sorted(offer)} for offer in offers if sorted(offer) != sorted(listed))
 
     def _commits(self, event: Event) -> Iterator[dict[str, Any]]:
         runs: list[list[int]] = event["runs"]

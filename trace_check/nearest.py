@@ -14,7 +14,6 @@ from itertools import islice
 from trace_check.additions import Additions
 from trace_check.edits import GONE, Alternatives, Describe, Edit
 from trace_check.piece import Key, Piece, Trials, cites, events_of, first_read, key, past_of, size
-from trace_check.replay import Replayed
 from trace_check.schema import Event
 from trace_check.verdict import BadInput
 
@@ -25,6 +24,7 @@ MOST_EVENTS = 3_000_000
 # Up to this many events, everything that was read is judged for every edit.
 LITTLE = 1_000
 NEAR = 40
+HEARD = ", and had heard of it"
 RELATED = ("Campaign", "Grant", "Win", "Append", "Store", "Commit", "Ack")
 
 
@@ -66,39 +66,49 @@ class Search:
         progress: Progress,
     ) -> None:
         """`read` is what the judge had before it when it stopped, `support` a piece of it: see Shrunk."""
-        self._read = read
-        self._whole = whole
-        self._support = read if size(read) <= LITTLE else support
+        self._all_there_is = whole if whole is not None else read
         self._trials = trials
         self._describe = describe
         self._progress = progress
-        self._events = {key(e): e for e in events_of(read)}
+        self._refused = next(e for e in events_of(self._all_there_is) if key(e) == refused)
+        # The term that the event is about.
+        self._term = self._refused.get("entry_term", self._refused["term"])
         self._kept = {key(e) for e in events_of(support)}
-        self._refused = self._events[refused]
-        self._read_on()
+        self._pasts = self._choose(read)
+        self._read = self._pasts[0]
+        self._events = {key(e): e for e in events_of(self._read)}
+        self._support = support if size(self._read) > LITTLE else None
 
-    def _read_on(self) -> None:
-        """What the others did in the same term may not have been read, but could have been: the order was by chance."""
-        refused, whole = self._refused, self._whole
-        if whole is None:
-            return
-        wanted = set(cites(refused))
+    def _choose(self, read: Piece) -> list[Piece]:
+        """On what edits are judged: pasts of the refused event in which it is refused as well, the largest first.
+
+        The largest has what the others did in the same term, if that could have been read before: the order in which
+        files are read is by chance. If the event is not refused by its own past alone, all that was read is needed.
+        """
+        refused = key(self._refused)
+        whole = self._all_there_is
+        related = set(cites(self._refused))
         for event in events_of(whole):
-            if event["event"] in RELATED and event["term"] == refused["term"]:
-                wanted.add(key(event))
-        self._kept |= wanted
-        more = set(self._events)
-        for one in sorted(wanted - more):
+            if event["event"] in RELATED and event["term"] == self._term:
+                related.add(key(event))
+        wide = {key(e) for e in events_of(read)} if whole is read else past_of(whole, [refused])
+        for events in whole.values():
+            # With each node as far as it got in this term, to see where it could have done something else.
+            related.update(key(e) for e in [e for e in events if e["term"] <= self._term][-1:])
+        for one in sorted(related - wide):
             past = past_of(whole, [one])
-            if key(refused) not in past:
-                more |= past
-        if len(more) == len(self._events):
-            return
-        read = {file: kept for file, events in whole.items() if (kept := [e for e in events if key(e) in more])}
-        if self._legal(Edit("", 0, True, dropped=key(refused)), read):
-            self._read = read
-            self._support = read if size(read) <= LITTLE else self._support
-            self._events = {key(e): e for e in events_of(read)}
+            if refused not in past:
+                wide |= past
+        self._kept |= {key(e) for e in events_of(whole) if key(e) in wide & related and e["term"] == self._term}
+        narrow = past_of(whole, [refused])
+        pieces = [
+            {file: kept for file, events in whole.items() if (kept := [e for e in events if key(e) in keys])}
+            for keys in ((wide, narrow) if wide != narrow else (narrow,))
+        ]
+        without = Edit("", 0, True, dropped=refused)
+        nothing = Edit("", 0, True)
+        chosen = [p for p in pieces if self._legal(without, p) and not self._legal(nothing, p)]
+        return chosen or [read]
 
     def run(self) -> Nearest:
         """Everything that helps, the best first."""
@@ -106,25 +116,35 @@ class Search:
         tried = edits[:MOST_EDITS]
         helpful: list[Edit] = []
         for number, edit in enumerate(tried, 1):
-            if not self._fits_support(edit) or self._legal(edit, self._support):
+            if self._promises(edit):
                 helpful.append(edit)
             if number % 100 == 0:
                 self._progress(f"{number:,} of {len(tried):,} single edits tried")
         helpful.sort(key=lambda e: (e.cost, not e.on_refused))
         complete = len(edits) <= MOST_EDITS
-        found: list[Helps] = []
+        found: dict[str, Helps] = {}
         begun = self._trials.events
         for edit in helpful:
             if self._trials.events - begun > MOST_EVENTS:
                 complete = False
                 break
-            if self._support is self._read or self._legal(edit, self._read):
-                found.append(Helps(edit.text, edit.cost, edit.on_refused, self._then(edit)))
-        found.sort(key=lambda h: (bool(h.then), h.cost, not h.on_refused))
+            if edit.text.removesuffix(HEARD) not in found and any(self._legal(edit, past) for past in self._pasts):
+                found[edit.text] = Helps(edit.text, edit.cost, edit.on_refused, self._then(edit))
         without: str | None = None
         if self._refused["event"] != "Start":
             without = self._then(Edit("", 0, True, dropped=key(self._refused)))
-        return Nearest(tuple(found), len(tried), complete, without)
+        ranked = sorted(found.values(), key=lambda h: (bool(h.then), h.cost, not h.on_refused))
+        return Nearest(tuple(ranked), len(tried), complete, without)
+
+    def _promises(self, edit: Edit) -> bool:
+        """Whether it is worth judging an edit on all there is.
+
+        A piece cannot tell if it lacks what an added event cites, or has larger Appends and Commits than were read.
+        """
+        if self._support is None or edit.added is not None:
+            return True
+        changed = {name for fields in edit.changes.values() for name in fields}
+        return bool(changed & {"runs", "first", "epochs"}) or self._legal(edit, self._support)
 
     def _edits(self) -> Iterator[Edit]:
         seen: set[str] = set()
@@ -175,35 +195,49 @@ class Search:
             changed = {name: value for name, value in {**event, **fields}.items() if value is not GONE}
             cited = [list(c) for c in cites(changed) if c in self._events and c[0] != at[0]]
             if cited and cited != [list(c) for c in cites(event)]:
-                yield Edit(f"{text}, and had heard of it", len(fields) + 1, mine, {at: fields}, {at: cited})
-
-    def _fits_support(self, edit: Edit) -> bool:
-        """Whether the piece can tell: it may lack what an added event cites, and have larger Appends and Commits."""
-        changed = {name for fields in edit.changes.values() for name in fields}
-        return self._support is self._read or not (edit.added or changed & {"runs", "first", "epochs"})
+                yield Edit(text + HEARD, len(fields) + 1, mine, {at: fields}, {at: cited})
 
     def _legal(self, edit: Edit, piece: Piece) -> bool:
-        edited = edit.apply(piece)
-        try:
-            replayed = self._trials.judge(edited)
-        except BadInput:
-            return False
-        return replayed.result.violation is None and replayed.merge.events == size(edited)
+        return _legal(self._trials, edit, piece)
 
     def _then(self, edit: Edit) -> str:
-        """What is refused in the whole trace with this edit."""
-        if self._whole is None:
-            return ""
-        edited = edit.apply(self._whole)
-        try:
-            replayed: Replayed = self._trials.judge(edited)
-        except BadInput:
-            return "what is left is no trace"
-        violation = replayed.result.violation
-        if violation is None:
-            return ""
-        if violation.where is None:
-            return violation.rule
-        event = first_read(violation.where, edited)
-        where = self._describe.event(key(event)) if event["seq"] > 0 else f"the added {event['event']}"
-        return f"{violation.rule} refuses {where}"
+        return _then(self._trials, edit, self._all_there_is, self._describe)
+
+
+def break_circle(read: Piece, whole: Piece | None, support: Piece, trials: Trials, describe: Describe) -> Nearest:
+    """For events in a circle: the references that close it."""
+    edits: list[Edit] = []
+    members = {key(e) for e in events_of(support)}
+    for event in [e for e in events_of(read) if key(e) in members]:
+        after = event.get("after", [])
+        for reference in after:
+            text = f"if {describe.event(key(event))} did not come after {describe.event(tuple(reference))}"
+            left = [r for r in after if r != reference]
+            edits.append(Edit(text, 1, False, {key(event): {"after": left or GONE}}))
+    all_there_is = whole if whole is not None else read
+    legal = [edit for edit in edits if _legal(trials, edit, read)]
+    helps = [Helps(e.text, e.cost, e.on_refused, _then(trials, e, all_there_is, describe)) for e in legal]
+    return Nearest(tuple(sorted(helps, key=lambda h: bool(h.then))), len(edits), True, None)
+
+
+def _legal(trials: Trials, edit: Edit, piece: Piece) -> bool:
+    edited = edit.apply(piece)
+    try:
+        replayed = trials.judge(edited)
+    except BadInput:
+        return False
+    return replayed.result.violation is None and replayed.merge.events == size(edited)
+
+
+def _then(trials: Trials, edit: Edit, all_there_is: Piece, describe: Describe) -> str:
+    """What is refused with this edit in all there is, "" for nothing."""
+    edited = edit.apply(all_there_is)
+    try:
+        violation = trials.judge(edited).result.violation
+    except BadInput:
+        return "what is left is no trace"
+    if violation is None or violation.where is None:
+        return violation.rule if violation else ""
+    event = first_read(violation.where, edited)
+    where = describe.event(key(event)) if event["seq"] > 0 else f"the added {event['event']}"
+    return f"{violation.rule} refuses {where}"

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from trace_check.verdict import Result, Violation, Where
+from trace_check.guards import GUARDS
+from trace_check.verdict import Result, Verdict, Violation, Where
 
 SHOWN_FAILOVERS = 10
 SHOWN_MISSING = 10
@@ -22,14 +23,15 @@ def as_json(result: Result) -> str:
 
 def as_text(result: Result) -> str:
     """The verdict on the first line, what there is to explain, then the numbers."""
-    return "\n".join([_headline(result), *_explanation(result), *_numbers(result), *_notes(result)])
+    return "\n".join([headline(result), *_explanation(result), *_numbers(result), *_notes(result)])
 
 
 def _place(where: Where) -> str:
     return f"{where.file}:{where.line} ({where.event}, event {where.seq} of {where.node} {where.inc})"
 
 
-def _headline(result: Result) -> str:
+def headline(result: Result) -> str:
+    """The verdict in one line: expected, actual, where."""
     counts = result.counts
     if result.violation is not None:
         violation = result.violation
@@ -42,7 +44,14 @@ def _headline(result: Result) -> str:
 
 def _explanation(result: Result) -> Iterator[str]:
     if result.violation is not None:
-        yield from _violation(result.violation)
+        yield from violation_of(result.violation)
+    yield from missing_of(result)
+    if result.verdict is not Verdict.HOLDS:
+        yield f"More: trace-check explain {result.directory}"
+
+
+def missing_of(result: Result) -> Iterator[str]:
+    """What is missing, unless the first line says it all."""
     if len(result.missing) > 1 or (result.missing and result.violation):
         yield "Missing:"
         for item in result.missing[:SHOWN_MISSING]:
@@ -51,13 +60,16 @@ def _explanation(result: Result) -> Iterator[str]:
             yield f"  and {len(result.missing) - SHOWN_MISSING} more"
 
 
-def _violation(violation: Violation) -> Iterator[str]:
+def violation_of(violation: Violation) -> Iterator[str]:
+    """The circle, the step or the guard that a violation is about."""
     if violation.circle:
         yield "The circle:"
         yield from (f"  {member}" for member in violation.circle)
     step = violation.step
     if step is None:
-        yield f"Guard {violation.rule}: see docs/trace-format.md, \"What the checker holds against it\"."
+        guard = GUARDS.get(violation.rule)
+        if guard is not None:
+            yield f"Guard {violation.rule}: {guard.demands}. {guard.why}"
         return
     yield f"View {step.view}, instance {step.instance}: no edge {step.action} from here."
     yield f"  State: {step.state}"

@@ -24,6 +24,13 @@ ACTIONS = ("Claim", "CommitEpoch", "Activate", "Write", "Lose")
 _ORDERED_BY_LOG = {("CommitEpoch", "CommitEpoch"), ("Write", "CommitEpoch")}
 
 
+def _pair(lo: int | None, hi: int | None) -> str:
+    def name(term: int | None) -> str:
+        return "any other term" if term is None else f"term {term}"
+
+    return f"lo = {name(lo)}, hi = {name(hi)}"
+
+
 def _kind(label: str) -> str:
     return label.partition("(")[0]
 
@@ -230,11 +237,13 @@ class Fencing:
         insort(self._terms[moved], term)
         leader.fencing = moved
 
-    def _refused(self, state: int, action: str, lo: int | None, hi: int | None) -> Refused:
-        def name(term: int | None) -> str:
-            return "any other term" if term is None else f"term {term}"
+    def pair(self, one: Leader, other: Leader) -> tuple[str, int]:
+        """The instance of two leaders, and its state."""
+        lo, hi = sorted((one, other), key=lambda leader: leader.term)
+        return _pair(lo.term, hi.term), self._pairs[lo.fencing, hi.fencing]
 
-        return self.view.refused(state, action, f"lo = {name(lo)}, hi = {name(hi)}")
+    def _refused(self, state: int, action: str, lo: int | None, hi: int | None) -> Refused:
+        return self.view.refused(state, action, _pair(lo, hi))
 
     def coverage(self) -> Coverage:
         """How much of the graph has been walked."""
