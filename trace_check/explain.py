@@ -181,7 +181,8 @@ class _Violation:
             if leader.term == refused["term"]:
                 for other in [o for o in leaders if o is not leader][-2:]:
                     found.append(_standing(cluster.fencing.view, *cluster.fencing.pair(leader, other)))
-        return tuple(found)
+        step = self._violation.step
+        return tuple(s for s in found if step is None or (s.view, s.state) != (step.view, step.state))
 
 
 def _standing(view: View, instance: str, state: int) -> Standing:
@@ -208,8 +209,8 @@ def _shown(replayed: Replayed) -> Iterator[str]:
         )
     if tree.committed:
         yield (
-            f"Entries up to {tree.committed:,} (of term {tree.committed_term}) are committed by Stores of a majority, and "
-            "nobody took others for committed."
+            f"Entries up to {tree.committed:,} (of term {tree.committed_term}) are committed by Stores of a majority, "
+            "and nobody took others for committed."
         )
     for node in (cluster.nodes[name] for name in sorted(cluster.nodes)):
         log = f"its log durable up to {node.stored:,} of term {node.stored_term}"

@@ -204,34 +204,39 @@ def written(piece: Piece, *, origin: bool = False) -> Iterator[tuple[File, list[
         yield (node, inc), lines
 
 
-def save(piece: Piece, directory: Path, *, origin: bool = False) -> None:
-    """Write a piece as a directory of traces."""
-    directory.mkdir(parents=True, exist_ok=True)
-    names: set[str] = set()
+def texts(piece: Piece, *, origin: bool = False) -> dict[str, str]:
+    """A piece as it is to be written: file names and contents."""
+    found: dict[str, str] = {}
     for (node, inc), lines in written(piece, origin=origin):
         # A node's name may hold anything; a file's may not.
         name = stem = re.sub(r"[^\w.-]", "_", node)[:100] + f".{inc}"
-        while name in names:
-            name = f"{stem}.{len(names)}"
-        names.add(name)
-        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
-        (directory / f"{name}.ndjson").write_text(text)
+        while f"{name}.ndjson" in found:
+            name = f"{stem}.{len(found)}"
+        found[f"{name}.ndjson"] = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+    return found
 
 
 class Trials:
-    """Judges one piece after the other, in a directory that it empties each time, and counts the work."""
+    """Judges one piece after the other, in a directory of its own, and counts the work."""
 
     def __init__(self, graphs: Graphs, directory: Path) -> None:
         self._graphs = graphs
         self._directory = directory
+        self._there: dict[str, str] = {}
         self.pieces = 0
         self.events = 0
 
     def judge(self, piece: Piece) -> Replayed:
         """What the checker says. Raises BadInput when there is nothing left to judge."""
-        for old in self._directory.glob("*.ndjson"):
-            old.unlink()
-        save(piece, self._directory)
+        wanted = texts(piece)
+        # A new file is cheaper than an old one made shorter, which some file systems put on disk at once.
+        for name, text in self._there.items():
+            if wanted.get(name) != text:
+                (self._directory / name).unlink()
+        for name, text in wanted.items():
+            if self._there.get(name) != text:
+                (self._directory / name).write_text(text)
+        self._there = wanted
         self.pieces += 1
         self.events += size(piece)
         return run(self._directory, self._graphs)

@@ -31,8 +31,8 @@ from trace_check.piece import (
     load,
     merged_after,
     reached,
-    save,
     size,
+    texts,
 )
 from trace_check.replay import DEFAULT_GRAPHS, Replayed, run
 from trace_check.schema import Event, Reference
@@ -263,7 +263,9 @@ def shrink(
     if shrunk is None:
         raise BadInput(f"{directory}: is refused otherwise when it is read again; has it changed meanwhile?")
     try:
-        save(shrunk.piece, out, origin=True)
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in texts(shrunk.piece, origin=True).items():
+            (out / name).write_text(text)
     except OSError as error:
         raise BadInput(f"{out}: cannot be written: {error.strerror}; name another directory") from None
     return replayed.result, shrunk

@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 from trace_check.graphs import Graph, Graphs
 from trace_check.tree import Leader
@@ -22,6 +23,10 @@ from trace_check.verdict import BadInput, Coverage, Refused, RefusedStep
 ACTIONS = ("Claim", "CommitEpoch", "Activate", "Write", "Lose")
 # Commitments are taken in log order, so these need not commute (docs/trace-format.md, "Steps").
 _ORDERED_BY_LOG = {("CommitEpoch", "CommitEpoch"), ("Write", "CommitEpoch")}
+
+
+# What Fencing has found out about each graph that is loaded: whoever judges often does so on the same one.
+_SHAPES: WeakKeyDictionary[Graph, tuple[list[dict[str, int]], dict[tuple[int, int], int]]] = WeakKeyDictionary()
 
 
 def _pair(lo: int | None, hi: int | None) -> str:
@@ -159,9 +164,14 @@ class Fencing:
         # A status is a number; `_alone[s]` says where its moves lead when no other leader is in the way.
         self._alone: list[dict[str, int]] = []
         self._pairs: dict[tuple[int, int], int] = {}
-        self._find_statuses()
-        self._find_pairs()
-        self._check_order()
+        graph = self.view.graph
+        if graph in _SHAPES:
+            self._alone, self._pairs = _SHAPES[graph]
+        else:
+            self._find_statuses()
+            self._find_pairs()
+            self._check_order()
+            _SHAPES[graph] = self._alone, self._pairs
         self._terms: list[list[int]] = [[] for _ in self._alone]
 
     def _broken(self, why: str) -> BadInput:
