@@ -102,25 +102,44 @@ class Describe:
         """File and line."""
         return f"{self._files.get(at[:2], '.'.join(at[:2]))}:{at[2]}"
 
-    def value(self, name: str, value: Any) -> str:
-        """The value of a field."""
-        if value is GONE:
-            return "nothing"
-        if name in CITATIONS:
-            return self.event(tuple(value))
-        if name in LISTS_OF_CITATIONS:
-            return " and ".join(self.event(tuple(r)) for r in value) or "nothing"
-        if value == FRESH:
-            return "one of its own"
-        return "null" if value is None else str(value)
-
     def change(self, event: Event, fields: dict[str, Any]) -> str:
         """What an event says otherwise."""
-        parts = [
-            f"{name} {self.value(name, value)} instead of {self.value(name, event.get(name, GONE))}"
-            for name, value in fields.items()
-        ]
-        return f"if {self.event(key(event))} had {' and '.join(parts)}"
+        rest = dict(fields)
+        parts: list[str] = []
+        if "last_term" in event and {"last", "last_term"} & fields.keys():
+            old, new = (f"{e['last']} of term {e['last_term']}" for e in (event, {**event, **fields}))
+            parts.append(f"a log that ends at {new} (not {old})")
+            rest = {name: value for name, value in fields.items() if name not in ("last", "last_term", "digest")}
+        for name, value in rest.items():
+            parts += self._listed(name, event.get(name, []), value) or [self._plain(name, event.get(name, GONE), value)]
+        return f"if {self.event(key(event))} said {' and '.join(parts)}"
+
+    def _listed(self, name: str, old: list[Reference], new: Any) -> list[str]:
+        """A list of references by what is in it more and less."""
+        if name not in LISTS_OF_CITATIONS or new is GONE:
+            return []
+        more, less = list(new), list(old)
+        for reference in old:
+            if reference in more:
+                more.remove(reference)
+                less.remove(reference)
+        changed = [f"{word} {self.event(tuple(r))}" for word, some in (("with", more), ("without", less)) for r in some]
+        return [f"{name} {' and '.join(changed)}"] if changed else []
+
+    def _plain(self, name: str, old: Any, new: Any) -> str:
+        if new is GONE:
+            return f"no {name}"
+        before = "" if old is GONE else f" (not {self._value(name, old)})"
+        return f"{name} {self._value(name, new)}{before}"
+
+    def _value(self, name: str, value: Any) -> str:
+        if name in CITATIONS:
+            return self.event(tuple(value))
+        if value == FRESH:
+            return "of its own"
+        if name == "voters":
+            return ", ".join(value)
+        return "null" if value is None else str(value)
 
 
 class Alternatives:

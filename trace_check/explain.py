@@ -17,6 +17,7 @@ from trace_check.diagram import LEGEND, draw
 from trace_check.edits import Describe
 from trace_check.graphs import Graphs
 from trace_check.guards import GUARDS, VIEWS
+from trace_check.merge import Blocked
 from trace_check.nearest import Helps, Nearest, Search, break_circle
 from trace_check.piece import Piece, Trials, cites, events_of, first_read, key, load, past_of, reached, size
 from trace_check.read import total_bytes
@@ -234,14 +235,22 @@ def _terms(terms: list[int]) -> str:
 def _ends(replayed: Replayed) -> Iterator[str]:
     """Where each node's newest file ends, as far as it could be judged."""
     last = {s.node: s for s in replayed.sources if s.consumed and not s.client}
-    stuck = {b.source for b in replayed.merge.stuck()}
+    stuck = {b.source: b for b in replayed.merge.stuck()}
     for source in last.values():
         event = source.event(source.consumed)["event"]
-        how = "and goes on, but what comes next waits" if source in stuck else "the last line"
+        how = f"judged up to here: {_waits_for(stuck[source])}" if source in stuck else "judged to its end"
         yield f"{source.path.name}:{source.consumed} ({event}), {how}"
     for source in replayed.sources:
         if not source.consumed:
-            yield f"{source.path.name}: nothing could be judged"
+            why = f": {_waits_for(stuck[source])}" if source in stuck else ""
+            yield f"{source.path.name}: nothing of it could be judged{why}"
+
+
+def _waits_for(blocked: Blocked) -> str:
+    if blocked.wait is not None:
+        return f"the next line waits for {blocked.wait.what}"
+    node, inc, seq = blocked.reference or ("", "", 0)
+    return f"the next line happens after event {seq} of {node} {inc}"
 
 
 # --- for people and programs ----------------------------------------------------------------------------------------
@@ -263,7 +272,7 @@ def as_text(explanation: Explanation) -> str:
             lines.append("There is nothing to explain.")
         case Verdict.INCOMPLETE:
             lines += [*missing_of(result), "Shown all the same:", *(f"  {line}" for line in explanation.shown)]
-            lines += ["The files end here:", *(f"  {line}" for line in explanation.ends)]
+            lines += ["How far each node's files were judged:", *(f"  {line}" for line in explanation.ends)]
         case Verdict.VIOLATION:
             lines += _why(explanation)
     return "\n".join(lines)
@@ -276,8 +285,11 @@ def _why(explanation: Explanation) -> Iterator[str]:
         shared = ("v", "cluster", "node", "inc", "seq", "ts")
         own = {name: value for name, value in explanation.event.items() if name not in shared}
         yield from ("", "The event", f"  {json.dumps(own)}")
-    if explanation.result.violation.step is not None or explanation.result.violation.circle:
-        yield from ("", "The step", *(f"  {line}" for line in violation_of(explanation.result.violation)))
+    violation = explanation.result.violation
+    if violation.circle:
+        yield from ("", "The circle", *(f"  {member}" for member in violation.circle))
+    if violation.step is not None:
+        yield from ("", "The step", *(f"  {line}" for line in violation_of(violation)))
     if explanation.standing:
         yield from ("", "Where the views stood before it")
         for s in explanation.standing:
@@ -303,7 +315,9 @@ def _nearest(nearest: Nearest | None) -> Iterator[str]:
     if nearest is None:
         yield "Not looked for: the trace is refused otherwise when it is read again; has it changed meanwhile?"
         return
-    extent = f"{nearest.tried:,} single edits tried" + ("" if nearest.complete else ", and then the search was ended")
+    extent = f"{nearest.tried:,} single edit{'' if nearest.tried == 1 else 's'} tried"
+    if not nearest.complete:
+        extent += ", and then the search was ended"
     if not nearest.helps:
         yield f"No single event, missing or changed, would make it legal ({extent})."
     for number, helps in enumerate(nearest.helps[:SHOWN], 1):
@@ -314,6 +328,8 @@ def _nearest(nearest: Nearest | None) -> Iterator[str]:
     if nearest.without is not None:
         rest = f"{nearest.without} then" if nearest.without else "nothing else is refused"
         yield f"If the refused event were not there: {rest}."
+    if not nearest.whole:
+        yield "(The trace is long: what comes after the refused event was not judged with these edits.)"
 
 
 def _then(helps: Helps) -> str:

@@ -13,7 +13,7 @@ from itertools import islice
 
 from trace_check.additions import Additions
 from trace_check.edits import GONE, Alternatives, Describe, Edit
-from trace_check.piece import Key, Piece, Trials, cites, events_of, first_read, key, past_of, size
+from trace_check.piece import Key, Piece, Trials, causal_order, cites, events_of, first_read, key, past_of, size
 from trace_check.schema import Event
 from trace_check.verdict import BadInput
 
@@ -23,7 +23,7 @@ MOST_EDITS = 3_000
 MOST_EVENTS = 3_000_000
 # Up to this many events, everything that was read is judged for every edit.
 LITTLE = 1_000
-NEAR = 40
+NEAR = 20
 HEARD = ", and had heard of it"
 RELATED = ("Campaign", "Grant", "Win", "Append", "Store", "Commit", "Ack")
 
@@ -50,6 +50,8 @@ class Nearest:
     tried: int
     complete: bool
     without: str | None
+    # Whether `then` and `without` are about the whole trace, or only about what had been read.
+    whole: bool
 
 
 class Search:
@@ -67,6 +69,7 @@ class Search:
     ) -> None:
         """`read` is what the judge had before it when it stopped, `support` a piece of it: see Shrunk."""
         self._all_there_is = whole if whole is not None else read
+        self._is_whole = whole is not None
         self._trials = trials
         self._describe = describe
         self._progress = progress
@@ -134,7 +137,7 @@ class Search:
         if self._refused["event"] != "Start":
             without = self._then(Edit("", 0, True, dropped=key(self._refused)))
         ranked = sorted(found.values(), key=lambda h: (bool(h.then), h.cost, not h.on_refused))
-        return Nearest(tuple(ranked), len(tried), complete, without)
+        return Nearest(tuple(ranked), len(tried), complete, without, self._is_whole)
 
     def _promises(self, edit: Edit) -> bool:
         """Whether it is worth judging an edit on all there is.
@@ -149,8 +152,9 @@ class Search:
     def _edits(self) -> Iterator[Edit]:
         seen: set[str] = set()
         for edit in self._all():
-            if edit.text not in seen:
-                seen.add(edit.text)
+            what = repr((edit.text, edit.changes, edit.heard))
+            if what not in seen:
+                seen.add(what)
                 yield edit
 
     def _all(self) -> Iterator[Edit]:
@@ -172,7 +176,7 @@ class Search:
 
     def _near(self) -> list[Event]:
         """The events that the refusal rests on, the newest of them if they are many, and what the event cites."""
-        kept = [e for e in events_of(self._read) if key(e) in self._kept]
+        kept = [e for e in causal_order(self._read) if key(e) in self._kept]
         cited = {*cites(self._refused), key(self._refused)}
         return [e for at, e in enumerate(kept) if len(kept) - at <= NEAR or key(e) in cited or e["event"] == "Start"]
 
@@ -217,7 +221,7 @@ def break_circle(read: Piece, whole: Piece | None, support: Piece, trials: Trial
     all_there_is = whole if whole is not None else read
     legal = [edit for edit in edits if _legal(trials, edit, read)]
     helps = [Helps(e.text, e.cost, e.on_refused, _then(trials, e, all_there_is, describe)) for e in legal]
-    return Nearest(tuple(sorted(helps, key=lambda h: bool(h.then))), len(edits), True, None)
+    return Nearest(tuple(sorted(helps, key=lambda h: bool(h.then))), len(edits), True, None, whole is not None)
 
 
 def _legal(trials: Trials, edit: Edit, piece: Piece) -> bool:

@@ -62,30 +62,56 @@ class Shrunk:
         return frozenset(key(e) for e in events_of(self.piece))
 
 
-def select(piece: Piece, keep: set[Key]) -> Piece:
-    """A piece without some of its events."""
+def select(piece: Piece, keep: set[Key], order: Sequence[Event] | None = None) -> Piece:
+    """A piece without some of its events. `order`: the events in causal order, to save finding it."""
+    heard = _heard(causal_order(piece) if order is None else order, keep)
     found: Piece = {}
-    heard: dict[str, list[Reference]] = {}
-    for file in sorted(piece, key=lambda f: (f[0], age(f))):
+    for file, events in piece.items():
         kept: list[Event] = []
         # The Appends and the Commits that were left out since the last one that was not.
         left_out: dict[str, list[Event]] = {"Append": [], "Commit": []}
-        carried = heard.setdefault(file[0], [])
-        for event in piece[file]:
-            if key(event) not in keep:
-                carried += event.get("after", ())
+        for event in events:
+            at = key(event)
+            if at not in keep:
                 if event["event"] in left_out:
                     left_out[event["event"]].append(event)
                 continue
-            if carried:
-                event = {**event, "after": merged_after([*carried, *event.get("after", ())])}
-                carried.clear()
+            if at in heard:
+                event = {**event, "after": heard[at]}
             if pending := left_out.get(event["event"]):
                 event = _taken_up(pending, event)
                 pending.clear()
             kept.append(event)
         if kept:
             found[file] = kept
+    return found
+
+
+def _heard(order: Sequence[Event], keep: set[Key]) -> dict[Key, list[Reference]]:
+    """What events that stay have to name in `after` so that they still come after all they came after.
+
+    A removed event hands on, to whoever comes after it, the newest events before it that stay, one of each node.
+    """
+    handed_on: dict[Key, dict[str, Reference]] = {}
+    previous: dict[str, Key] = {}
+    found: dict[Key, list[Reference]] = {}
+    for event in order:
+        at = key(event)
+        node = at[0]
+        named: list[Reference] = list(event.get("after", ()))
+        stays = at in keep
+        before = previous.get(node)
+        changed = before is not None and before not in keep
+        references = [*named, *([list(before)] if before is not None and (changed or not stays) else ())]
+        if not stays or changed or any(tuple(r) not in keep for r in named):
+            newest = merged_after(
+                r for n in references for r in ([n] if tuple(n) in keep else handed_on.get(tuple(n), {}).values())
+            )
+            if stays:
+                found[at] = [r for r in newest if r[0] != node or r in named]
+            else:
+                handed_on[at] = {r[0]: r for r in newest}
+        previous[node] = at
     return found
 
 
@@ -120,12 +146,13 @@ class Shrinker:
         self._refused = key(first_read(where, piece)) if where else None
         self._wanted = likeness(violation, self._refused)
         self._missing = set(replayed.judge.missing())
-        self._events = {key(e): e for e in events_of(piece)}
+        self._order = causal_order(piece)
+        self._events = {key(e): e for e in self._order}
         self._starts = {file: key(events[0]) for file, events in piece.items()}
 
     def refuses(self, keep: set[Key]) -> bool:
         """Whether a smaller piece is refused in the same way, with nothing missing that was there."""
-        smaller = select(self._piece, keep)
+        smaller = select(self._piece, keep, self._order)
         try:
             replayed = self._trials.judge(smaller)
         except BadInput:
@@ -156,7 +183,7 @@ class Shrinker:
         event is needed, then.
         """
         needs = Needs(self._piece)
-        order = [key(e) for e in causal_order(self._piece)]
+        order = [key(e) for e in self._order]
         needed = self._one_file_each()
         if self._refused:
             needed.add(self._refused)
@@ -192,7 +219,7 @@ class Shrinker:
 
     def smallest(self, keep: set[Key]) -> tuple[set[Key], bool]:
         """The keys that are left of those given, and whether none of them can be spared."""
-        self._piece = select(self._piece, keep)
+        self._narrow(keep)
         run_length = max(1, len(keep) // 2)
         while True:
             before = len(keep)
@@ -204,11 +231,16 @@ class Shrinker:
                     smaller &= keep
                     if len(smaller) < len(keep) and self.refuses(smaller):
                         keep = smaller
-                        self._piece = select(self._piece, keep)
+                        self._narrow(keep)
             self._progress(f"{len(keep):,} events left, runs of {run_length:,} tried")
             if run_length == 1 and len(keep) == before:
                 return keep, True
             run_length = max(1, run_length // 2)
+
+    def _narrow(self, keep: set[Key]) -> None:
+        """Go on from a smaller piece."""
+        self._piece = select(self._piece, keep, self._order)
+        self._order = causal_order(self._piece)
 
     def _files(self, keep: set[Key]) -> list[set[Key]]:
         files: dict[tuple[str, str], set[Key]] = {}
@@ -217,7 +249,7 @@ class Shrinker:
         return list(files.values())
 
     def _runs(self, length: int) -> list[set[Key]]:
-        order = [k for e in causal_order(self._piece) if (k := key(e)) != self._refused]
+        order = [k for e in self._order if (k := key(e)) != self._refused]
         return [set(order[max(0, end - length) : end]) for end in range(len(order), 0, -length)]
 
     def _left(self) -> bool:
