@@ -10,9 +10,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from trace_check import explain, shrink
+from trace_check.explain import as_json as explained_json
+from trace_check.explain import as_text as explained_text
+from trace_check.explain import explain
 from trace_check.replay import DEFAULT_GRAPHS, replay
 from trace_check.report import as_json, as_text, headline
+from trace_check.shrink import as_text as shrunk_text
+from trace_check.shrink import shrink
 from trace_check.verdict import BadInput
 
 EXIT_BAD_INPUT = 2
@@ -82,12 +86,12 @@ def _judged(options: argparse.Namespace, progress: ProgressLine, step: StepLine)
     directory, graphs, gaps = options.directory, options.graphs, options.allow_gaps
     match options.command:
         case "explain":
-            explanation = explain.explain(directory, graphs=graphs, allow_gaps=gaps, progress=step)
-            text = explain.as_json(explanation) if options.json else explain.as_text(explanation)
+            explanation = explain(directory, graphs=graphs, allow_gaps=gaps, progress=step)
+            text = explained_json(explanation) if options.json else explained_text(explanation)
             return text, explanation.result.verdict.exit_code
         case "shrink":
-            result, shrunk = shrink.shrink(directory, options.out, graphs=graphs, allow_gaps=gaps, progress=step)
-            said = shrink.as_text(shrunk, options.out) if shrunk else "Nothing to shrink: no event is refused."
+            result, shrunk = shrink(directory, options.out, graphs=graphs, allow_gaps=gaps, progress=step)
+            said = shrunk_text(shrunk, options.out) if shrunk else "Nothing to shrink: no event is refused."
             return f"{headline(result)}\n{said}", result.verdict.exit_code
         case _:
             result = replay(directory, graphs=graphs, allow_gaps=gaps, progress=progress)

@@ -19,26 +19,26 @@ class Guard:
 GUARDS: dict[str, Guard] = {
     "HappensBefore": Guard(
         "`after` and the order within files have no circle",
-        "What happens in a circle has not happened: some line was not written when it claims, and no "
-        "order of events can be judged.",
+        "What happens in a circle has not happened: some line was not written when it claims, and no order of "
+        "events can be judged.",
     ),
     "TermMonotonic": Guard(
-        "a node's term never decreases, over restarts too; a leader leaves its term only after `Lose`, or "
-        "by the end of its incarnation",
-        "A node that goes back to an older term can vote there again, or store and count for a leader "
-        "that has been replaced.",
+        "a node's term never decreases, over restarts too; a leader leaves its term only after `Lose`, or by "
+        "the end of its incarnation",
+        "A node that goes back to an older term can vote there again, or help a leader to commit that has "
+        "been replaced.",
     ),
     "SameDisk": Guard(
         "a node's disk identity never changes, and no two nodes have the same",
-        "Votes and entries are promises of a disk: a node on another disk has forgotten them, and two "
-        "nodes on one disk are counted twice.",
+        "Votes and entries are promises of a disk: a node on another disk has forgotten them, and two nodes "
+        "on one disk are counted twice.",
     ),
     "NothingForgotten": Guard(
-        "a `Start` shows at least what the node had traced: term, vote in that term, log. A log may "
-        "differ only by what a leader of a later term, up to the Start's, can have replaced; it is a "
-        "proper beginning of what was stored only if such a leader had another entry within that "
-        "beginning (so that the end was replaced twice). From one `Store` to the next it never is. No two "
-        "incarnations of a node have the same counter",
+        "a `Start` shows at least what the node had traced: term, vote in that term, log. A log may differ "
+        "only by what a leader of a later term, up to the Start's, can have replaced; it is a proper "
+        "beginning of what was stored only if such a leader had another entry within that beginning (so that "
+        "the end was replaced twice). From one `Store` to the next it never is. No two incarnations of a node "
+        "have the same counter",
         "Quorums meet in one node that remembers. If it forgets a vote, two leaders can win a term; if it "
         "forgets an entry, a leader without that entry can win, and what was acknowledged is lost.",
     ),
@@ -52,85 +52,84 @@ GUARDS: dict[str, Guard] = {
         "A node that votes twice in a term can be in two majorities, and then two nodes lead that term.",
     ),
     "TruePosition": Guard(
-        "the position a `Campaign` or `Grant` names is where the node's log ends by its own last `Start` "
-        "or `Store`, or, if it has led and appended since, by its last `Append`: who has lost a term may "
-        "keep what it had not stored, or give it up",
-        "Votes go to logs that are complete enough. Who misstates where its log ends can win, or help to "
-        "win, without an entry that is committed.",
+        "the position a `Campaign` or `Grant` names is where the node's log ends by its own last `Start` or "
+        "`Store`, or, if it has led and appended since, by its last `Append`: who has lost a term may keep "
+        "what it had not stored, or give it up",
+        "Votes go to logs that are complete enough. Who misstates where its log ends can win, or help to win, "
+        "without an entry that is committed.",
     ),
     "CampaignHeard": Guard(
         "a `Grant` cites the candidate's `Campaign` of the same term, heard before",
-        "A vote is for a candidate who asked for it, and for the log that one had then: no other log has "
-        "been compared.",
+        "A vote is for a candidate who asked for it, and for the log that one had then: no other log has been "
+        "compared.",
     ),
     "UpToDate": Guard(
         "a `Grant` goes to a candidate whose log is at least as up to date as the voter's: `(last_term, "
         "last)` compared",
-        "A majority that holds a committed entry refuses whoever lacks it. Without this a leader can win "
-        "that overwrites what is committed.",
+        "A majority that holds a committed entry refuses whoever lacks it. Without this a leader can win that "
+        "overwrites what is committed.",
     ),
     "GrantsCited": Guard(
-        "the votes a `Win` counts, its own Campaign in this incarnation among them, exist, were heard, "
-        "are of this term, for this candidate, from distinct voters",
-        "A winner may count only votes that were really cast for it; else two nodes can count one vote, "
-        "and both lead.",
+        "the votes a `Win` counts, its own Campaign in this incarnation among them, exist, were heard, are of "
+        "this term, for this candidate, from distinct voters",
+        "A winner may count only votes that were really cast for it; else two nodes can count one vote, and "
+        "both lead.",
     ),
     "ElectionQuorum": Guard(
         "and they are more than half of the voters",
         "Any two majorities share a voter, who votes once; with fewer votes two nodes can win one term.",
     ),
     "LeaderCompleteness": Guard(
-        "the log of a winner holds everything committed in earlier terms, whenever that commitment comes "
-        "to light",
+        "the log of a winner holds everything committed in earlier terms, whenever that commitment comes to "
+        "light",
         "A leader replaces what differs from its log. If it lacks a committed entry, that entry is lost.",
     ),
     "LeaderAppends": Guard(
-        "only the winner of T, before it lost T, appends in T, after the epoch record only once it has "
-        "become LEADER, and each `Append` begins where its log ended",
-        "One writer for each term: entries of a term made by anybody else, or before the earlier leaders "
-        "are fenced, are a split brain.",
+        "only the winner of T, before it lost T, appends in T, after the epoch record only once it has become "
+        "LEADER, and each `Append` begins where its log ended",
+        "One writer for each term: entries of a term made by anybody else, or before the earlier leaders are "
+        "fenced, are a split brain.",
     ),
     "EpochConsecutive": Guard(
-        "the epoch of a term's record is one more than that of the record before it in the log, and the "
-        "epoch of a `Commit` or an `Activate` is the one appended; a `Commit` names every epoch record it "
-        "covers",
-        "The epoch is the fencing token: of two leaders with the same or a skipped number nobody could "
-        "tell which is the later.",
+        "the epoch of a term's record is one more than that of the record before it in the log, and the epoch "
+        "of a `Commit` or an `Activate` is the one appended; a `Commit` names every epoch record it covers",
+        "The epoch is the fencing token: of two leaders with the same or a skipped number nobody could tell "
+        "which is the later.",
     ),
     "StoreOnLeaderLog": Guard(
-        "a `Store` in T ends on the log of T's leader, no further than the leader's `Append`s that were "
-        "heard (or than the node's log reached already, as its `Start` showed), and names the right term "
-        "there; the leader's `Win` was heard. If the last entry is of term T, an `Append` ended there: so "
-        "the digest of whatever is counted for a `Commit` is compared with one that the leader has named",
+        "a `Store` in T ends on the log of T's leader, no further than the leader's `Append`s that were heard "
+        "(or than the node's log reached already, as its `Start` showed), and names the right term there; the "
+        "leader's `Win` was heard. If the last entry is of term T, an `Append` ended there: so the digest of "
+        "whatever is counted for a `Commit` is compared with one that the leader has named",
         "A Store counts towards a commitment. If it is of another log than the leader's, a majority is "
         "counted that does not hold the entries.",
     ),
     "SameDigest": Guard(
         "all who name the digest of a position name the same one",
-        "Two nodes with the same position must hold the same bytes; else one position names two entries, "
-        "and a majority of Stores proves nothing.",
+        "Two nodes with the same position must hold the same bytes; else one position names two entries, and "
+        "a majority of Stores proves nothing.",
     ),
     "StoresCited": Guard(
         "who counts Stores leads its term; those it counts exist, were heard, are Stores of its own term, "
         "from distinct voters",
-        "A leader may count only entries that others really hold on disk in its term; anything else can "
-        "be lost after it was acknowledged.",
+        "A leader may count only entries that others really hold on disk in its term; anything else can be "
+        "lost after it was acknowledged.",
     ),
     "CommitQuorum": Guard(
         "those that reach its last index are more than half of the voters",
-        "What fewer than a majority hold, a later leader may not have: it would be overwritten after it "
-        "was taken for committed.",
+        "What fewer than a majority hold, a later leader may not have: it would be overwritten after it was "
+        "taken for committed.",
     ),
     "CommitOwnTerm": Guard(
         "the last entry a leader's `Commit` covers is of its own term",
-        "An older term's entry on a majority of disks can still be replaced by a leader of a term in "
-        "between; only an entry of the leader's own term above it prevents that.",
+        "An older term's entry on a majority of disks can still be replaced by a leader of a term in between; "
+        "only an entry of the leader's own term above it prevents that.",
     ),
     "CommitCited": Guard(
-        "the `Commit` of a node that does not lead cites the `Commit` of another node (its leader's), "
-        "heard before, that reaches as far, and lies within its own log",
-        "A node that does not lead cannot know by itself what is committed; it may only repeat what a "
-        "leader has counted.",
+        "the `Commit` of a node that does not lead cites the `Commit` of another node (its leader's), heard "
+        "before, that reaches as far, and lies within its own log",
+        "A node that does not lead cannot know by itself what is committed; it may only repeat what a leader "
+        "has counted.",
     ),
     "CommitContiguous": Guard(
         "runs continue the node's previous Commit and agree with its log",
@@ -145,15 +144,15 @@ GUARDS: dict[str, Guard] = {
     "AckCommitted": Guard(
         "an `Ack` lies within what its node has committed, and within its term's entries after the epoch "
         "record",
-        "A client that has been told of its write relies on it; an entry that is not committed can still "
-        "be replaced.",
+        "A client that has been told of its write relies on it; an entry that is not committed can still be "
+        "replaced.",
     ),
     "PromiseKept": Guard(
         "a client's `Ok` answers an `Invoke` that is open, and cites an `Ack`, heard in the reply, that "
-        "covers its index in that term; the entry is committed there, and stays; no two `Ok`s name the "
-        "same index",
-        "This is what all other rules are for: an acknowledged write is in the committed log, at its "
-        "place, for good.",
+        "covers its index in that term; the entry is committed there, and stays; no two `Ok`s name the same "
+        "index",
+        "This is what all other rules are for: an acknowledged write is in the committed log, at its place, "
+        "for good.",
     ),
 }
 
