@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from trace_check.piece import CITATIONS, LISTS_OF_CITATIONS, File, Key, Piece, age, key, merged_after
+from trace_check.piece import CITATIONS, LISTS_OF_CITATIONS, File, Key, Piece, age, cites, key, merged_after
 from trace_check.schema import CLIENT_EVENTS, Event, Reference
 
 # Stands for a field that is left out.
@@ -37,6 +37,15 @@ class Edit:
     behind: Key | None = None
     # The events from `added` on are of this incarnation: the node was started again.
     restart: str | None = None
+
+    def names(self) -> set[Key]:
+        """The events it is about or has another event cite."""
+        found = {at for at in (*self.changes, *self.heard, self.dropped, self.before, self.behind) if at}
+        found.update(tuple(r) for heard in self.heard.values() for r in heard)
+        for event in (*self.changes.values(), self.added or {}):
+            stated = {name: value for name, value in event.items() if value is not GONE}
+            found.update(cites(stated), map(tuple, stated.get("after", ())))
+        return {at for at in found if at[2] > 0}
 
     def apply(self, piece: Piece) -> Piece:
         """The piece with this edit."""

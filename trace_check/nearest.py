@@ -80,6 +80,7 @@ class Search:
         self._pasts = self._choose(read)
         self._read = self._pasts[0]
         self._events = {key(e): e for e in events_of(self._read)}
+        self._narrow = {key(e) for e in events_of(self._pasts[-1])}
         self._support = support if size(self._read) > LITTLE else None
 
     def _choose(self, read: Piece) -> list[Piece]:
@@ -131,7 +132,7 @@ class Search:
             if self._trials.events - begun > MOST_EVENTS:
                 complete = False
                 break
-            if edit.text.removesuffix(HEARD) not in found and any(self._legal(edit, past) for past in self._pasts):
+            if edit.text.removesuffix(HEARD) not in found and (self._support is None or self._legal_before(edit)):
                 found[edit.text] = Helps(edit.text, edit.cost, edit.on_refused, self._then(edit))
         without: str | None = None
         if self._refused["event"] != "Start":
@@ -144,10 +145,19 @@ class Search:
 
         A piece cannot tell if it lacks what an added event cites, or has larger Appends and Commits than were read.
         """
-        if self._support is None or edit.added is not None:
+        if self._support is None:
+            return self._legal_before(edit)
+        if edit.added is not None:
             return True
         changed = {name for fields in edit.changes.values() for name in fields}
         return bool(changed & {"runs", "first", "epochs"}) or self._legal(edit, self._support)
+
+    def _legal_before(self, edit: Edit) -> bool:
+        """Whether the past of the refused event is legal with an edit: the smallest past that has what it names."""
+        narrow = self._pasts[-1]
+        names = edit.names()
+        past = narrow if narrow is self._pasts[0] or names <= self._narrow else self._pasts[0]
+        return self._legal(edit, past)
 
     def _edits(self) -> Iterator[Edit]:
         seen: set[str] = set()
