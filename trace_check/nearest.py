@@ -13,14 +13,26 @@ from itertools import islice
 
 from trace_check.additions import Additions
 from trace_check.edits import GONE, Alternatives, Describe, Edit
-from trace_check.piece import Key, Piece, Trials, causal_order, cites, events_of, first_read, key, past_of, size
+from trace_check.piece import (
+    Key,
+    Piece,
+    Trials,
+    causal_order,
+    cites,
+    events_of,
+    first_read,
+    future_of,
+    key,
+    past_of,
+    size,
+)
 from trace_check.schema import Event
 from trace_check.verdict import BadInput
 
 Progress = Callable[[str], None]
 # Work is bounded by edits and events judged, not by time: the same trace always gives the same answer.
 MOST_EDITS = 3_000
-MOST_EVENTS = 3_000_000
+MOST_EVENTS = 1_000_000
 # Up to this many events, everything that was read is judged for every edit.
 LITTLE = 1_000
 NEAR = 20
@@ -95,16 +107,13 @@ class Search:
         for event in events_of(whole):
             if event["event"] in RELATED and event["term"] == self._term:
                 related.add(key(event))
-        wide = {key(e) for e in events_of(read)} if whole is read else past_of(whole, [refused])
+        narrow = past_of(whole, [refused])
+        wide = {key(e) for e in events_of(read)} if whole is read else set(narrow)
         for events in whole.values():
             # With each node as far as it got in this term, to see where it could have done something else.
             related.update(key(e) for e in [e for e in events if e["term"] <= self._term][-1:])
-        for one in sorted(related - wide):
-            past = past_of(whole, [one])
-            if refused not in past:
-                wide |= past
+        wide |= past_of(whole, related - future_of(whole, refused))
         self._kept |= {key(e) for e in events_of(whole) if key(e) in wide & related and e["term"] == self._term}
-        narrow = past_of(whole, [refused])
         pieces = [
             {file: kept for file, events in whole.items() if (kept := [e for e in events if key(e) in keys])}
             for keys in ((wide, narrow) if wide != narrow else (narrow,))
@@ -141,16 +150,8 @@ class Search:
         return Nearest(tuple(ranked), len(tried), complete, without, self._is_whole)
 
     def _promises(self, edit: Edit) -> bool:
-        """Whether it is worth judging an edit on all there is.
-
-        A piece cannot tell if it lacks what an added event cites, or has larger Appends and Commits than were read.
-        """
-        if self._support is None:
-            return self._legal_before(edit)
-        if edit.added is not None:
-            return True
-        changed = {name for fields in edit.changes.values() for name in fields}
-        return bool(changed & {"runs", "first", "epochs"}) or self._legal(edit, self._support)
+        """Whether it is worth judging an edit on all that happened before."""
+        return self._legal_before(edit) if self._support is None else self._legal(edit, self._support)
 
     def _legal_before(self, edit: Edit) -> bool:
         """Whether the past of the refused event is legal with an edit: the smallest past that has what it names."""

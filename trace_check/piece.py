@@ -302,3 +302,16 @@ def past_of(piece: Piece, keys: Iterable[Key]) -> set[Key]:
                 todo += [r for r in (*map(tuple, event.get("after", ())), *cites(event)) if r in at]
             seen[file] = max(seen[file], reach[file])
     return {key(event) for file, events in piece.items() for event in events[: reach[file]]}
+
+
+def future_of(piece: Piece, of: Key) -> set[Key]:
+    """An event of a piece and all that happen after it."""
+    found = {of}
+    previous: dict[str, Key] = {}
+    for event in causal_order(piece):
+        at = key(event)
+        named = (previous.get(at[0]), *map(tuple, event.get("after", ())), *cites(event))
+        if any(r in found for r in named):
+            found.add(at)
+        previous[at[0]] = at
+    return found

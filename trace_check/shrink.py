@@ -145,6 +145,7 @@ class Shrinker:
         where = violation.where
         self._refused = key(first_read(where, piece)) if where else None
         self._wanted = likeness(violation, self._refused)
+        self._needs = Needs(piece)
         self._missing = set(replayed.judge.missing())
         self._order = causal_order(piece)
         self._events = {key(e): e for e in self._order}
@@ -182,7 +183,7 @@ class Shrinker:
         Each round looks for the shortest end of the run that, added to what is known to be needed, suffices; its first
         event is needed, then.
         """
-        needs = Needs(self._piece)
+        needs = self._needs
         order = [key(e) for e in self._order]
         needed = self._one_file_each()
         if self._refused:
@@ -208,6 +209,18 @@ class Shrinker:
             reach = count - 1
             self._progress(f"{len(self._events):,} events, {len(needed)} known to be needed")
         return set(self._events)
+
+    def support(self, guess: set[Key]) -> set[Key]:
+        """A guess with the last things that each node did in the refused event's term, if it is refused with them."""
+        if self._refused is None:
+            return guess
+        term = self._events[self._refused]["term"]
+        newest: dict[tuple[str, str], Key] = {}
+        for event in self._order:
+            if event["term"] == term and key(event) != self._refused:
+                newest[event["node"], event["event"]] = key(event)
+        more = self.closed({*guess, *newest.values()}, self._needs)
+        return more if self.refuses(more) else guess
 
     def _one_file_each(self) -> set[Key]:
         """The first event of each node: a node without a file would be missing."""
@@ -264,9 +277,10 @@ def shrink_replayed(
         piece = load(directory, cuts, allow_gaps=allow_gaps)
         shrinker = Shrinker(piece, replayed, trials, progress)
         if shrinker.refuses({key(e) for e in events_of(piece)}):
-            support = shrinker.guess()
-            keep, minimal = shrinker.smallest(support)
-            return Shrunk(select(piece, keep), select(piece, support), size(piece), trials.pieces, minimal)
+            guess = shrinker.guess()
+            support = select(piece, shrinker.support(guess))
+            keep, minimal = shrinker.smallest(guess)
+            return Shrunk(select(piece, keep), support, size(piece), trials.pieces, minimal)
     return None
 
 
