@@ -319,7 +319,7 @@ def _nearest(nearest: Nearest | None) -> Iterator[str]:
     if not nearest.complete:
         extent += ", and then the search was ended"
     if not nearest.helps:
-        yield f"No single event, missing or changed, would make it legal ({extent})."
+        yield f"None was found: no event left out, added or changed alone makes it legal ({extent})."
     for number, helps in enumerate(nearest.helps[:SHOWN], 1):
         yield f"{number}. It would be legal {helps.text}{_then(helps)}."
     more = len(nearest.helps) - SHOWN

@@ -113,7 +113,11 @@ class Search:
             # With each node as far as it got in this term, to see where it could have done something else.
             related.update(key(e) for e in [e for e in events if e["term"] <= self._term][-1:])
         wide |= past_of(whole, related - future_of(whole, refused))
-        self._kept |= {key(e) for e in events_of(whole) if key(e) in wide & related and e["term"] == self._term}
+        newest: dict[tuple[str, str], Key] = {}
+        for event in events_of(whole):
+            if event["term"] == self._term and key(event) in related and key(event) in wide:
+                newest[event["node"], event["event"]] = key(event)
+        self._others = {*newest.values(), *(cites(self._refused))}
         pieces = [
             {file: kept for file, events in whole.items() if (kept := [e for e in events if key(e) in keys])}
             for keys in ((wide, narrow) if wide != narrow else (narrow,))
@@ -186,10 +190,16 @@ class Search:
                 yield from self._changes(event, alternatives)
 
     def _near(self) -> list[Event]:
-        """The events that the refusal rests on, the newest of them if they are many, and what the event cites."""
-        kept = [e for e in causal_order(self._read) if key(e) in self._kept]
-        cited = {*cites(self._refused), key(self._refused)}
-        return [e for at, e in enumerate(kept) if len(kept) - at <= NEAR or key(e) in cited or e["event"] == "Start"]
+        """The newest events that the refusal rests on, what the event cites, and what shows its node's log."""
+        order = causal_order(self._read)
+        kept = [e for e in order if key(e) in self._kept]
+        own = [e for e in order if e["node"] == self._refused["node"] and self._is_log(e)]
+        chosen = {key(e) for e in (*kept[-NEAR:], *own[-2:], self._refused)} | self._others
+        return [e for e in order if key(e) in chosen or (e["event"] == "Start" and key(e) in self._kept)]
+
+    @staticmethod
+    def _is_log(event: Event) -> bool:
+        return event["event"] in ("Append", "Store")
 
     def _hearing(self, near: list[Event]) -> Iterator[Edit]:
         at = key(self._refused)

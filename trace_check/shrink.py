@@ -211,13 +211,13 @@ class Shrinker:
         return set(self._events)
 
     def support(self, guess: set[Key]) -> set[Key]:
-        """A guess with the last things that each node did in the refused event's term, if it is refused with them."""
+        """A guess with the last things that its node did, and others in its term, if it is refused with them."""
         if self._refused is None:
             return guess
         term = self._events[self._refused]["term"]
         newest: dict[tuple[str, str], Key] = {}
         for event in self._order:
-            if event["term"] == term and key(event) != self._refused:
+            if (event["term"] == term or event["node"] == self._refused[0]) and key(event) != self._refused:
                 newest[event["node"], event["event"]] = key(event)
         more = self.closed({*guess, *newest.values()}, self._needs)
         return more if self.refuses(more) else guess
