@@ -13,6 +13,7 @@ from itertools import islice
 
 from trace_check.additions import Additions
 from trace_check.edits import GONE, Alternatives, Describe, Edit
+from trace_check.needs import Needs
 from trace_check.piece import (
     Key,
     Piece,
@@ -27,6 +28,7 @@ from trace_check.piece import (
     size,
 )
 from trace_check.schema import Event
+from trace_check.shrink import select
 from trace_check.verdict import BadInput
 
 Progress = Callable[[str], None]
@@ -93,7 +95,8 @@ class Search:
         self._read = self._pasts[0]
         self._events = {key(e): e for e in events_of(self._read)}
         self._narrow = {key(e) for e in events_of(self._pasts[-1])}
-        self._support = support if size(self._read) > LITTLE else None
+        self._support: Piece = {}
+        self._supporting = self._choose_support()
 
     def _choose(self, read: Piece) -> list[Piece]:
         """On what edits are judged: pasts of the refused event in which it is refused as well, the largest first.
@@ -113,11 +116,13 @@ class Search:
             # With each node as far as it got in this term, to see where it could have done something else.
             related.update(key(e) for e in [e for e in events if e["term"] <= self._term][-1:])
         wide |= past_of(whole, related - future_of(whole, refused))
-        newest: dict[tuple[str, str], Key] = {}
+        newest: dict[tuple[str, str], list[Key]] = {}
         for event in events_of(whole):
-            if event["term"] == self._term and key(event) in related and key(event) in wide:
-                newest[event["node"], event["event"]] = key(event)
-        self._others = {*newest.values(), *(cites(self._refused))}
+            mine = event["node"] == refused[0]
+            if key(event) in wide and key(event) != refused and (mine or key(event) in related):
+                newest.setdefault((event["node"], event["event"]), []).append(key(event))
+        # The newest events of each kind, of its own node and of others in the same term.
+        self._newest = {at for keys in newest.values() for at in keys[-2:]} | set(cites(self._refused))
         pieces = [
             {file: kept for file, events in whole.items() if (kept := [e for e in events if key(e) in keys])}
             for keys in ((wide, narrow) if wide != narrow else (narrow,))
@@ -145,7 +150,7 @@ class Search:
             if self._trials.events - begun > MOST_EVENTS:
                 complete = False
                 break
-            if edit.text.removesuffix(HEARD) not in found and (self._support is None or self._legal_before(edit)):
+            if edit.text.removesuffix(HEARD) not in found and (not self._supporting or self._legal_before(edit)):
                 found[edit.text] = Helps(edit.text, edit.cost, edit.on_refused, self._then(edit))
         without: str | None = None
         if self._refused["event"] != "Start":
@@ -155,7 +160,8 @@ class Search:
 
     def _promises(self, edit: Edit) -> bool:
         """Whether it is worth judging an edit on all that happened before."""
-        return self._legal_before(edit) if self._support is None else self._legal(edit, self._support)
+        quick = self._supporting and edit.names() <= self._supporting
+        return self._legal(edit, self._support) if quick else self._legal_before(edit)
 
     def _legal_before(self, edit: Edit) -> bool:
         """Whether the past of the refused event is legal with an edit: the smallest past that has what it names."""
@@ -193,13 +199,26 @@ class Search:
         """The newest events that the refusal rests on, what the event cites, and what shows its node's log."""
         order = causal_order(self._read)
         kept = [e for e in order if key(e) in self._kept]
-        own = [e for e in order if e["node"] == self._refused["node"] and self._is_log(e)]
-        chosen = {key(e) for e in (*kept[-NEAR:], *own[-2:], self._refused)} | self._others
+        chosen = {key(e) for e in (*kept[-NEAR:], self._refused)} | self._newest
         return [e for e in order if key(e) in chosen or (e["event"] == "Start" and key(e) in self._kept)]
 
-    @staticmethod
-    def _is_log(event: Event) -> bool:
-        return event["event"] in ("Append", "Store")
+    def _choose_support(self) -> set[Key]:
+        """Of a long past the events on which edits are tried first; none if it is short, or not refused by these."""
+        if size(self._read) <= LITTLE:
+            return set()
+        needs = Needs(self._read)
+        found: set[Key] = set()
+        todo = [*self._kept, *self._newest, key(self._refused)]
+        while todo:
+            at = todo.pop()
+            if at in self._events and at not in found:
+                found.add(at)
+                todo += needs.of(self._events[at])
+                todo.append(key(self._read[at[:2]][0]))
+        self._support = select(self._read, found)
+        without = Edit("", 0, True, dropped=key(self._refused))
+        refused = self._legal(without, self._support) and not self._legal(Edit("", 0, True), self._support)
+        return found if refused else set()
 
     def _hearing(self, near: list[Event]) -> Iterator[Edit]:
         at = key(self._refused)

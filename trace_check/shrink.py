@@ -210,18 +210,6 @@ class Shrinker:
             self._progress(f"{len(self._events):,} events, {len(needed)} known to be needed")
         return set(self._events)
 
-    def support(self, guess: set[Key]) -> set[Key]:
-        """A guess with the last things that its node did, and others in its term, if it is refused with them."""
-        if self._refused is None:
-            return guess
-        term = self._events[self._refused]["term"]
-        newest: dict[tuple[str, str], Key] = {}
-        for event in self._order:
-            if (event["term"] == term or event["node"] == self._refused[0]) and key(event) != self._refused:
-                newest[event["node"], event["event"]] = key(event)
-        more = self.closed({*guess, *newest.values()}, self._needs)
-        return more if self.refuses(more) else guess
-
     def _one_file_each(self) -> set[Key]:
         """The first event of each node: a node without a file would be missing."""
         first: dict[str, Key] = {}
@@ -278,7 +266,7 @@ def shrink_replayed(
         shrinker = Shrinker(piece, replayed, trials, progress)
         if shrinker.refuses({key(e) for e in events_of(piece)}):
             guess = shrinker.guess()
-            support = select(piece, shrinker.support(guess))
+            support = select(piece, guess)
             keep, minimal = shrinker.smallest(guess)
             return Shrunk(select(piece, keep), support, size(piece), trials.pieces, minimal)
     return None
