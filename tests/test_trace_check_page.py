@@ -276,7 +276,7 @@ def test_the_order_respects_happens_before_whatever_the_clocks_say(tmp_path: Pat
     assert_order(tmp_path)
     chance = random.Random(seed)
     for path in tmp_path.glob("*.ndjson"):
-        skew = chance.choice([-1, 1]) * 10 ** chance.randrange(6, 30)
+        skew = chance.choice([-1, 1]) * 10 ** chance.randrange(6, 19)
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         for line in lines:
             line["ts"] = chance.choice([1, -1]) * line["ts"] + skew

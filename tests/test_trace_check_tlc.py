@@ -12,10 +12,10 @@ import pytest
 import test_trace_check_refuses as wrong
 from handmade import Event, Story
 
-from trace_check import Result, Verdict, replay, tlc
-from trace_check.audit import audit
+from trace_check import Result, Verdict, replay
+from trace_check.audit import audit, tlc
+from trace_check.audit.piece import Member, Piece, Run, State, Step, Term
 from trace_check.cli import main
-from trace_check.piece import Member, Piece, Run, State, Step, Term
 
 TRACES = Path(__file__).resolve().parent.parent / "spec" / "traces"
 

@@ -5,6 +5,8 @@ the same for tests. It shares no code with the implementation, only the format o
 """
 
 from trace_check.assertion import assert_holds
+from trace_check.explaining.explain import Explanation, explain
+from trace_check.explaining.shrink import Shrunk, shrink
 from trace_check.replay import replay, replay_all
 from trace_check.verdict import (
     BadInput,
@@ -25,14 +27,18 @@ __all__ = [
     "Counts",
     "Coverage",
     "Edge",
+    "Explanation",
     "Failover",
     "Promise",
     "Refused",
     "Result",
+    "Shrunk",
     "Verdict",
     "Violation",
     "Where",
     "assert_holds",
+    "explain",
     "replay",
     "replay_all",
+    "shrink",
 ]

@@ -1,4 +1,4 @@
-"""The command line, for people, scripts and CI: `trace-check replay`, `report`, `tlc`, `runs`, `coverage`."""
+"""The command line of the checker, for people, scripts and CI: `trace-check replay` and its siblings."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from trace_check import adapters, coverage, page, report, runs
 from trace_check.adapters import FORMATS
 from trace_check.audit import audit
+from trace_check.explaining import explain, shrink
 from trace_check.follow import follow
 from trace_check.graphs import Graphs
 from trace_check.replay import DEFAULT_GRAPHS, replay, replay_all
@@ -55,6 +56,18 @@ class ProgressLine:
         """Leave the line to whatever comes next."""
         if self._shown and self._tty:
             print(file=sys.stderr)
+
+
+class StepLine:
+    """Says on a terminal what a long explanation is doing."""
+
+    def __call__(self, what: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leave the line to whatever comes next."""
+        self("")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,6 +156,31 @@ def _show_all(results: Mapping[str, Result | BadInput], *, as_json: bool) -> Non
             _show(report.as_json(result))
 
 
+def _explain(options: argparse.Namespace) -> int:
+    step = StepLine()
+    try:
+        found = explain.explain(
+            options.directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=step
+        )
+    finally:
+        step.end()
+    _show(explain.as_json(found) if options.json else explain.as_text(found))
+    return found.result.verdict.exit_code
+
+
+def _shrink(options: argparse.Namespace) -> int:
+    step = StepLine()
+    try:
+        result, shrunk = shrink.shrink(
+            options.directory, options.out, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=step
+        )
+    finally:
+        step.end()
+    said = shrink.as_text(shrunk, options.out) if shrunk else "Nothing to shrink: no event is refused."
+    _show(report.as_json(result) if options.json else f"{report.headline(result)}\n{said}")
+    return result.verdict.exit_code
+
+
 def _report(options: argparse.Namespace) -> int:
     progress = ProgressLine()
     try:
@@ -226,6 +264,25 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--follow", action="store_true", help="go on while traces are written, until a violation")
     command.add_argument("--jobs", type=_positive, default=1, metavar="N", help="use up to N processors (default 1)")
     command.set_defaults(run=_replay)
+
+    command = commands.add_parser(
+        "explain",
+        parents=[judging],
+        help="judge, and explain a violation or what is missing",
+        description="Judges many edits of the trace. Exit status as of replay.",
+    )
+    command.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
+    command.set_defaults(run=_explain)
+
+    command = commands.add_parser(
+        "shrink",
+        parents=[judging],
+        help="write the smallest piece of a trace that is refused as the whole is",
+        description="Exit status as of replay.",
+    )
+    command.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
+    command.add_argument("-o", "--out", type=Path, required=True, help="directory to write, new or empty")
+    command.set_defaults(run=_shrink)
 
     command = commands.add_parser(
         "report",

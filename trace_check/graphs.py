@@ -32,7 +32,7 @@ _FURNITURE = re.compile(
 LARGEST_BALLOT = 7
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
     """The complete state graph of one model. States are small integers; labels read like `Grant(n1,n2)`."""
 

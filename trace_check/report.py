@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from trace_check.verdict import BadInput, Counts, Failover, Result, Violation, Where
+from trace_check.guards import GUARDS
+from trace_check.verdict import BadInput, Counts, Failover, Result, Verdict, Violation, Where
 
 SHOWN_FAILOVERS = 10
 SHOWN_MISSING = 10
@@ -19,15 +20,16 @@ def as_json(result: Result) -> str:
 
     The edges walked are left out: they are many, and `trace-check coverage --json` has those that were not.
     """
-    return json.dumps(_as_data(result), indent=2)
+    return json.dumps(as_data(result), indent=2)
 
 
 def all_as_json(results: Mapping[str, Result | BadInput]) -> str:
     """A list with an object for each cluster: its name, and the fields of its Result or the error."""
-    return json.dumps([{"cluster": cluster, **_as_data(result)} for cluster, result in results.items()], indent=2)
+    return json.dumps([{"cluster": cluster, **as_data(result)} for cluster, result in results.items()], indent=2)
 
 
-def _as_data(result: Result | BadInput) -> dict[str, Any]:
+def as_data(result: Result | BadInput) -> dict[str, Any]:
+    """What is printed as JSON."""
     if isinstance(result, BadInput):
         return {"error": str(result), "exit_code": BadInput.exit_code}
     data = asdict(result)
@@ -46,7 +48,7 @@ def _place(where: Where) -> str:
 
 
 def headline(result: Result) -> str:
-    """The verdict in one line."""
+    """The verdict in one line: expected, actual, where."""
     counts = result.counts
     if result.violation is not None:
         violation = result.violation
@@ -60,7 +62,14 @@ def headline(result: Result) -> str:
 
 def _explanation(result: Result) -> Iterator[str]:
     if result.violation is not None:
-        yield from _violation(result.violation)
+        yield from violation_of(result.violation)
+    yield from missing_of(result)
+    if result.verdict is not Verdict.HOLDS:
+        yield f"More: trace-check explain {result.directory}"
+
+
+def missing_of(result: Result) -> Iterator[str]:
+    """What is missing, unless the first line says it all."""
     if len(result.missing) > 1 or (result.missing and result.violation):
         yield "Missing:"
         for item in result.missing[:SHOWN_MISSING]:
@@ -69,7 +78,8 @@ def _explanation(result: Result) -> Iterator[str]:
             yield f"  and {len(result.missing) - SHOWN_MISSING} more"
 
 
-def _violation(violation: Violation) -> Iterator[str]:
+def violation_of(violation: Violation) -> Iterator[str]:
+    """The circle, the step or the guard that a violation is about."""
     if violation.circle:
         yield "The circle:"
         yield from (f"  {member}" for member in violation.circle)
@@ -78,7 +88,9 @@ def _violation(violation: Violation) -> Iterator[str]:
         yield "Condition and action are those of spec/HACoordination.tla and spec/Recorded.tla: see docs/audit.md."
         return
     if step is None:
-        yield f"Guard {violation.rule}: see docs/trace-format.md, \"What the checker holds against it\"."
+        guard = GUARDS.get(violation.rule)
+        if guard is not None:
+            yield f"Guard {violation.rule}: {guard.demands}. {guard.why}"
         return
     yield f"View {step.view}, instance {step.instance}: no edge {step.action} from here."
     yield f"  State: {step.state}"

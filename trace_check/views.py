@@ -15,6 +15,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from trace_check.graphs import Graph, Graphs
 from trace_check.verdict import BadInput, Coverage, Edge, Refused, RefusedStep
@@ -24,6 +25,17 @@ ACTIONS = ("Claim", "CommitEpoch", "Activate", "Write", "Lose")
 _ORDERED_BY_LOG = {("CommitEpoch", "CommitEpoch"), ("Write", "CommitEpoch")}
 # Told of every step: the view, the instance ("term 3", "node n1"; in Fencing one of the two leaders'), the action.
 Watch = Callable[[str, str, str], None]
+
+
+# What Fencing has found out about each graph that is loaded: whoever judges often does so on the same one.
+_SHAPES: WeakKeyDictionary[Graph, tuple[list[dict[str, int]], dict[tuple[int, int], int]]] = WeakKeyDictionary()
+
+
+def _pair(lo: int | None, hi: int | None) -> str:
+    def name(term: int | None) -> str:
+        return "any other term" if term is None else f"term {term}"
+
+    return f"lo = {name(lo)}, hi = {name(hi)}"
 
 
 def _kind(label: str) -> str:
@@ -218,9 +230,14 @@ class Fencing:
         # A status is a number; `_alone[s]` says where its moves lead when no other leader is in the way.
         self._alone: list[dict[str, int]] = []
         self._pairs: dict[tuple[int, int], int] = {}
-        self._find_statuses()
-        self._find_pairs()
-        self._check_order()
+        graph = self.view.graph
+        if graph in _SHAPES:
+            self._alone, self._pairs = _SHAPES[graph]
+        else:
+            self._find_statuses()
+            self._find_pairs()
+            self._check_order()
+            _SHAPES[graph] = self._alone, self._pairs
         self._terms: list[list[int]] = [[] for _ in self._alone]
 
     def _broken(self, why: str) -> BadInput:
@@ -298,11 +315,13 @@ class Fencing:
         if self.view.watch is not None:
             self.view.watch(self.view.name, f"term {term}", action)
 
-    def _refused(self, state: int, action: str, lo: int | None, hi: int | None) -> Refused:
-        def name(term: int | None) -> str:
-            return "any other term" if term is None else f"term {term}"
+    def pair(self, one: Leadership, other: Leadership) -> tuple[str, int]:
+        """The instance of two leaders, and its state."""
+        lo, hi = sorted((one, other), key=lambda leader: leader.term)
+        return _pair(lo.term, hi.term), self._pairs[lo.fencing, hi.fencing]
 
-        return self.view.refused(state, action, f"lo = {name(lo)}, hi = {name(hi)}")
+    def _refused(self, state: int, action: str, lo: int | None, hi: int | None) -> Refused:
+        return self.view.refused(state, action, _pair(lo, hi))
 
     def coverage(self) -> Coverage:
         """How much of the graph has been walked."""

@@ -23,8 +23,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from trace_check.audit.tlc import literal
 from trace_check.read import Source
-from trace_check.tlc import literal
 from trace_check.tree import Position
 
 MANY = 1_000_000

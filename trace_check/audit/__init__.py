@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from trace_check import tlc
+from trace_check.audit import tlc
+from trace_check.audit.piece import Member, Piece, State, Step, Term
 from trace_check.configuration import Configuration
 from trace_check.graphs import Graphs
 from trace_check.nodes import Cluster, Node
-from trace_check.piece import Member, Piece, State, Step, Term
 from trace_check.read import Handler, Source
 from trace_check.replay import Progress, replay
 from trace_check.schema import CLIENT_EVENTS, NODE_EVENTS, Event
