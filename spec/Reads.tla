@@ -49,7 +49,7 @@ ReadConfirmed(n, t, k, cited) ==
   /\ k \in DOMAIN starts[t]
   /\ \A r \in served : <<r.term, r.number>> # <<t, k>>
   /\ \A c \in cited : c.term = t /\ c.of = t /\ c.number = k
-  /\ 2 * Cardinality({c.node : c \in cited} \cup {n}) > Cardinality(Voters(n, t))
+  /\ IsMajority({c.node : c \in cited} \cup {n}, Config(log[n]))
   (* More than half of the voters, n among them, have confirmed the k-th   *)
   (* ReadStart of t, and it has not been served yet: reads that come in    *)
   (* after it need another one.                                            *)

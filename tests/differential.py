@@ -34,7 +34,9 @@ Files = dict[str, list[Event]]
 # evidence only. docs/audit.md says why of each.
 UNSEEN = {
     "SameDisk", "SameConfiguration", "CampaignHeard", "GrantsCited", "StoresCited", "CommitCited", "SameDigest",
-    "PromiseKept", "CommitQuorum", "CommitContiguous", "EpochConsecutive", "StoreOnLeaderLog", "CommitOwnTerm",
+    "PromiseKept", "ReadIndex", "ConfirmHeard", "ReadConfirmed", "SessionOrder", "RealTimeOrder", "NewestVersion",
+    "OneChangeAtATime", "GroupGoesOn", "CommitQuorum", "CommitContiguous", "EpochConsecutive", "StoreOnLeaderLog",
+    "CommitOwnTerm",
 }
 UNSEEN_RUNS = {"counter_used_twice", "start_in_the_middle", "observer_stands_for_election"}
 

@@ -209,9 +209,5 @@ def _violation(violation: Violation) -> Row:
 
 
 def _storable(value: object) -> object:
-    """A trace may hold any string and any number. SQLite takes no lone surrogates; larger numbers become its REAL."""
-    if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return str(value)
-    return value
+    """A trace may hold any string; SQLite takes no lone surrogates."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

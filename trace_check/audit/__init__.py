@@ -290,6 +290,8 @@ def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool) ->
             yield step(first=event["first"], last=event["last"])
         case "Transfer":
             yield step(other=event["to"])
+        case "ReadStart" | "Confirm" | "ReadServe":
+            return  # of reads HACoordination knows nothing (spec/Reads.tla)
         case _:
             yield step()
 
