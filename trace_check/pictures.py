@@ -6,8 +6,6 @@ import re
 from collections import defaultdict
 from typing import Any
 
-import networkx as nx
-
 from trace_check.graphs import Graph
 
 # A Ballot of four voters has more states than anybody can look at.
@@ -38,6 +36,8 @@ def picture(graph: Graph, taken: set[tuple[int, str]]) -> dict[str, Any]:
 def layout(graph: Graph) -> list[tuple[int, float]]:
     """(column, row) of each state: columns by the distance from the initial state, rows so that edges rarely cross."""
     network = graph.network
+    import networkx as nx  # only now, as in graphs.py
+
     distance: dict[int, int] = nx.single_source_shortest_path_length(network, graph.initial)
     columns: list[list[int]] = [[] for _ in range(max(distance.values()) + 1)]
     for state in sorted(distance):

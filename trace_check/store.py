@@ -11,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlite_utils import Database
-
 from trace_check.verdict import NUMBERS, BadInput, Edge, Result, Violation
 
 DEFAULT = Path("runs.db")
@@ -57,6 +55,8 @@ class Store:
         with self._explained():
             uri = f"{path.absolute().as_uri()}?mode={mode}"
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=PATIENCE)
+        from sqlite_utils import Database  # only now: loading it takes longer than judging a short run
+
         self._database = Database(connection)
         self._connection = connection
         try:

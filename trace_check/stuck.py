@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import networkx as nx
-
 from trace_check.nodes import Cluster
 from trace_check.read import Source
 from trace_check.schema import Reference
@@ -95,6 +93,8 @@ def _violation(doomed: Sequence[Blocked], helpers: dict[Source, list[Source]]) -
         wait = blocked.wait
         if wait is not None and not helpers[blocked.source]:
             return Violation(wait.guard, wait.what, "no event that shows it", blocked.source.where(blocked.seq))
+    import networkx as nx  # only now, as in graphs.py
+
     circle = [edge[0] for edge in nx.find_cycle(nx.DiGraph(helpers))]
     in_circle = [b for s in circle for b in doomed if b.source is s]
     members = tuple(_member(b) for b in in_circle)
