@@ -125,6 +125,20 @@ def test_order_of_fields_is_free(tmp_path: Path) -> None:
     assert story.judge(tmp_path).verdict is Verdict.HOLDS
 
 
+def test_an_empty_list_is_as_good_as_none(tmp_path: Path) -> None:
+    story = Story("n1", "n2", "n3")
+    story.lead("n1", "n2")
+    story.replicate("n1", "n2")
+    for lines in story.files.values():
+        for event in lines:
+            event.setdefault("after", [])
+            if event["event"] == "Commit":
+                event.setdefault("epochs", [])
+            if event["event"] == "Append":
+                event.setdefault("stores", [])
+    assert story.judge(tmp_path).verdict is Verdict.HOLDS
+
+
 def test_unknown_fields_are_left_alone(tmp_path: Path) -> None:
     story = told()
     story.files["n1", "1-00000001"][1]["colour"] = {"red": [1, None]}

@@ -33,7 +33,7 @@ def _are(kind: type, values: Iterable[object]) -> bool:
 
 
 def _are_naturals(values: Sequence[Any]) -> bool:
-    return _are(int, values) and min(values) >= 0 and max(values) <= LARGEST
+    return _are(int, values) and (not values or (min(values) >= 0 and max(values) <= LARGEST))
 
 
 def _are_digests(values: Sequence[Any]) -> bool:
