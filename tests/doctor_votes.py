@@ -140,21 +140,6 @@ def vote_goes_elsewhere(t: Trace, rng: random.Random) -> str | None:
 
 
 @doctored
-def vote_by_a_stranger(t: Trace, rng: random.Random) -> str | None:
-    """A node that is no voter votes."""
-    found = [
-        (e, c)
-        for e in t.node_events()
-        if e["node"] not in t.voters and e["event"] != "Exit"
-        for c in t.events("Campaign")
-        if c["term"] > e["term"]
-    ]
-    if not (choice := t.pick(rng, found)):
-        return None
-    return name(_vote(t, *choice))
-
-
-@doctored
 def boast(t: Trace, rng: random.Random) -> str | None:
     """A candidate's log, or a voter's, is said to end where it does not."""
     if not (votes := t.events("Campaign", "Grant")):

@@ -135,7 +135,7 @@ def a_removed_node_stores_what_precedes_its_removal(story: Story) -> None:
 @right
 def an_observer_of_the_founding_group(story: Story) -> None:
     for lines in story.files.values():
-        lines[0]["members"] = [*story.founders, ["n4", "observer", "n4:7000"]]
+        lines[0] |= {"members": [*story.founders, ["n4", "observer", "n4:7000"]], "voters": ["n1", "n2", "n3"]}
     story.store("n4", "n1")
     story.founders = [*story.founders, ["n4", "observer", "n4:7000"]]
     story.change("n1", "n5", "learner")

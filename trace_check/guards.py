@@ -44,8 +44,9 @@ GUARDS: dict[str, Guard] = {
     ),
     "SameConfiguration": Guard(
         "a `Campaign`, and a `Start` with anything in its log, names the voters of the configuration its node "
-        "goes by, each once; who campaigns, and whose vote or Store is counted, is a voter by the configuration"
-        " of the candidate or the leader",
+        "goes by, each once; of those that the group was set up with, a `Start` with an empty log names the "
+        "voters too; who campaigns, and whose vote or Store is counted, is a voter by the configuration of the "
+        "candidate or the leader",
         "Two majorities share a node only if they are majorities of the same voters.",
     ),
     "VoteOnce": Guard(

@@ -95,7 +95,7 @@ class Starts:
             raise Refused("TermMonotonic", f"term {node.term} or later, where {node.name} was", f"term {term}")
         self._vote(node, term, vote)
         self._log(node, term, last, last_term)
-        if event["voters"] or last:
+        if event["voters"] or last or node.name in cluster.founding.members:
             cluster.same_voters(event["voters"], last, last_term)
         cluster.digests.check(last, last_term, event["digest"])
         cluster.frontend(node, "Start")
