@@ -128,7 +128,9 @@ class Versions:
             self._known[key] = [[0, 0]]
             self._count += 1
         known = self._known[key]
-        at = bisect_right(known, version, key=lambda entry: entry[0]) - 1
+        at = len(known) - 1
+        if known[at][0] > version:  # most are newer than all before
+            at = bisect_right(known, version, key=lambda entry: entry[0]) - 1
         if at < 0 or known[at][0] == version:
             return at
         before, reach = known[at]
