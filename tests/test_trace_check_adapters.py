@@ -460,7 +460,7 @@ def spoil(lines: list[Line], dice: random.Random) -> bytes:
             key = dice.choice(sorted(place)) if isinstance(place, dict) else dice.randrange(len(place))
             below = place[key]
             if not isinstance(below, (dict, list)) or not below or dice.random() < 0.1:
-                place[key] = dice.choice(junk)
+                place[key] = copy.deepcopy(dice.choice(junk))
                 break
             place = below
         if dice.random() < 0.3:
