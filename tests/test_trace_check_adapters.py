@@ -463,7 +463,7 @@ def spoil(lines: list[Line], dice: random.Random) -> bytes:
                 place[key] = copy.deepcopy(dice.choice(junk))
                 break
             place = below
-        if dice.random() < 0.3:
+        if len(lines) > 1 and dice.random() < 0.3:
             del lines[dice.randrange(len(lines))]
     return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
