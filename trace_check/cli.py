@@ -250,13 +250,15 @@ def _parser() -> argparse.ArgumentParser:
     judging.add_argument(
         "--allow-gaps", action="store_true", help="where events are missing in a file, judge what comes before"
     )
+    one_run = argparse.ArgumentParser(add_help=False, parents=[judging])
+    one_run.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
+
     command = commands.add_parser(
         "replay",
-        parents=[judging],
+        parents=[one_run],
         help="judge the traces of one run",
         description="Exit status: 0 the run holds, 1 violation, 2 bad input or usage, 3 the trace is incomplete.",
     )
-    command.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
     command.add_argument(
         "--format", choices=("hacoord", *FORMATS), default="hacoord", help="whose traces; of others, name the file"
     )
@@ -267,40 +269,36 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser(
         "explain",
-        parents=[judging],
+        parents=[one_run],
         help="judge, and explain a violation or what is missing",
         description="Judges many edits of the trace. Exit status as of replay.",
     )
-    command.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
     command.set_defaults(run=_explain)
 
     command = commands.add_parser(
         "shrink",
-        parents=[judging],
+        parents=[one_run],
         help="write the smallest piece of a trace that is refused as the whole is",
         description="Exit status as of replay.",
     )
-    command.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
     command.add_argument("-o", "--out", type=Path, required=True, help="directory to write, new or empty")
     command.set_defaults(run=_shrink)
 
     command = commands.add_parser(
         "report",
-        parents=[judging],
+        parents=[one_run],
         help="judge the traces of one run, and draw it on one HTML page",
         description="The page needs no network. Exit status as of replay.",
     )
-    command.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
     command.add_argument("-o", "--output", type=Path, required=True, help="the page to write")
     command.set_defaults(run=_report)
 
     command = commands.add_parser(
         "tlc",
-        parents=[judging],
+        parents=[one_run],
         help="have TLC follow the traces through the protocol itself: slow, needs Java and TLC",
         description="See docs/audit.md. Exit status as of replay.",
     )
-    command.add_argument("directory", type=Path, help="directory with the *.ndjson files of all nodes and clients")
     command.set_defaults(run=_tlc)
 
     command = commands.add_parser(
