@@ -166,6 +166,12 @@ def test_simulate_ends_when_so_many_events_are_traced(tmp_path: Path) -> None:
     assert 500 <= counts.events - 2 * counts.writes_acknowledged - counts.writes_unknown < 600
 
 
+def test_simulate_gives_up_when_nothing_happens_any_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = refused(capsys, "simulate", str(tmp_path), "--events", "100", "--drop", "1")
+    assert code == Exit.UNEXPECTED
+    assert said.startswith("hacoord: 3 of 100 events, and no more for 600 s of virtual time: lose fewer messages")
+
+
 @pytest.mark.parametrize(
     "option", [["--drop", "1.5"], ["--nodes", "0"], ["--events", "many"], ["--events", "5", "--seconds", "5"]]
 )

@@ -26,6 +26,9 @@ from hacoord.trace import TraceFailed
 UNKNOWN = 3
 """Exit status of `append` when nobody can say whether the entry is written."""
 
+QUIET = 600.0
+"""Seconds of virtual time without an event after which `simulate --events` gives up."""
+
 _COLUMNS = ("node", "type", "role", "term", "epoch", "leader", "last", "commit", "ready")
 
 
@@ -155,7 +158,7 @@ def _simulate(args: argparse.Namespace) -> int:
     try:
         simulation = Simulation(args.directory, args.nodes, seed=args.seed, faults=faults)
         cluster = simulation.cluster
-        simulation.run(lambda: cluster.events >= args.events if args.events else simulation.now >= args.seconds)
+        simulation.run(_enough(simulation, args.events) if args.events else lambda: simulation.now >= args.seconds)
         cluster.close()
     except TraceFailed as error:
         raise NodeFailed(Exit.TRACE, str(error)) from error
@@ -164,6 +167,23 @@ def _simulate(args: argparse.Namespace) -> int:
         f"{args.directory}; to judge them: trace-check replay {args.directory}"
     )
     return Exit.STOPPED
+
+
+def _enough(simulation: Simulation, wanted: int) -> Callable[[], bool]:
+    """Whether nodes have traced so many events. Raises NodeFailed when nothing happens any more."""
+    events, since = 0, 0.0
+
+    def enough() -> bool:
+        nonlocal events, since
+        if simulation.cluster.events > events:
+            events, since = simulation.cluster.events, simulation.now
+        if simulation.now > since + QUIET:
+            simulation.cluster.close()
+            so_far = f"{events} of {wanted} events, and no more for {QUIET:g} s of virtual time"
+            raise NodeFailed(Exit.UNEXPECTED, f"{so_far}: lose fewer messages (--drop), or give --seconds")
+        return events >= wanted
+
+    return enough
 
 
 def _within(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
