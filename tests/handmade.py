@@ -326,13 +326,16 @@ class Story:
         self.hear(client, serve["node"])
         return self.tell(client, "Ok", **{"op": op, "index": serve["index"], "serve": self.ref(serve), **own})
 
-    def write(self, client: str, leader: str, *followers: str, key: str | None = None, at: int = 0) -> int:
+    def write(
+        self, client: str, leader: str, *followers: str, key: str | None = None, at: int = 0, **answer: Any
+    ) -> int:
         """A whole write of a client, acknowledged; returns its index. With `at` it begins then, and ends one later."""
         op = f"w{len(self.files.get((client, self.person(client).incs[-1]), []))}" if self.person(client).incs else "w0"
         self.invoke(client, op, **({"key": key} if key else {}), **({"at": ["machine", at]} if at else {}))
         self.replicate(leader, *followers)
         index = len(self.person(leader).log)
-        self.ok(client, op, self.ack(leader, index, index), index, **({"at": ["machine", at + 1]} if at else {}))
+        ended = {"at": ["machine", at + 1]} if at else {}
+        self.ok(client, op, self.ack(leader, index, index), index, **ended, **answer)
         return index
 
     # --- to the checker ------------------------------------------------------------------------------------------

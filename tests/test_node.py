@@ -47,10 +47,14 @@ class Running(threading.Thread):
             self.node.journal.on_entry(self.replay)
             for execution in self.executions:
                 self.node.register(execution)
+            self.prepare()
             self._made.set()
             self.outcome = self.node.run()
         except NodeFailed as error:
             self.outcome = error
+
+    def prepare(self) -> None:
+        """What an embedding system does with its node before it runs."""
 
     def started(self) -> Running:
         self.start()

@@ -450,6 +450,17 @@ def read_of_a_write_of_unknown_outcome(story: Story) -> None:
 
 
 @accepted
+def write_that_left_its_key_as_it_was(story: Story) -> None:
+    """A compare-and-set that failed is in the log, and the key has the version that it had."""
+    leading(story)
+    first = story.write("c1", "n1", "n2", key="k")
+    index = story.write("c2", "n1", "n2", key="k", wrote=False)
+    assert index > first
+    story.invoke_read("c2", "r1", key="k")
+    story.saw("c2", "r1", story.serve("n1", "n2"), version=first)
+
+
+@accepted
 def refused_read(story: Story) -> None:
     leading(story)
     story.invoke_read("c1", "r1")

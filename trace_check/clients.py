@@ -175,8 +175,9 @@ class Clients:
             if moments is None:
                 moments = self._moments[ended[0]] = Moments()
             moments.operation(began[1], ended[1], saw, event["index"])
-        if operation.key is not None and not operation.read:
-            self._versions.write(operation.key, event["index"])
+        if not operation.read:
+            if operation.key is not None and event.get("wrote", True):
+                self._versions.write(operation.key, event["index"])
         elif "version" in event:
             if operation.key is None or event["version"] > event["index"]:
                 seen = f"an entry up to {event['index']}, of the key in the Invoke"

@@ -114,6 +114,7 @@ REFERENCES: Kind = ("a list of references [node, inc, seq]", _lists(_are_referen
 RUNS: Kind = ("a list of [first, last, term]", _lists(_are_runs))
 PAIRS: Kind = ("a list of [index, epoch]", _lists(_are_pairs))
 MEMBERS: Kind = (f"a list of [node, part, address], with a part of {', '.join(PARTS)}", _lists(_are_members))
+BOOLEAN: Kind = ("true or false", lambda values: _are(bool, values))
 OPERATION: Kind = ('"read" or "write"', lambda values: _are(str, values) and set(values) <= {"read", "write"})
 MOMENT: Kind = ("[clock, nanoseconds]", _are_moments)
 
@@ -147,7 +148,9 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
     "Append": {"epoch": INTEGER, "members": MEMBERS, "stores": REFERENCES},
     "Commit": {"epochs": PAIRS, "stores": REFERENCES, "leader_commit": REFERENCE},
     "Invoke": {"kind": OPERATION, "key": STRING, "at": MOMENT},
-    "Ok": {"entry_term": INTEGER, "ack": REFERENCE, "serve": REFERENCE, "version": INTEGER, "at": MOMENT},
+    "Ok": {
+        "entry_term": INTEGER, "ack": REFERENCE, "serve": REFERENCE, "version": INTEGER, "wrote": BOOLEAN, "at": MOMENT
+    },
     "Fail": {"at": MOMENT},
     "Unknown": {"at": MOMENT},
 }

@@ -15,6 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hacoord import __version__
+from hacoord.catalog import commands as catalog
+from hacoord.catalog.machine import BadCommand
+from hacoord.catalog.service import serve
 from hacoord.client import Client, NotWritten, RequestRefused, Unreachable
 from hacoord.config import Config, ConfigError, load, parse_address, read_secret
 from hacoord.journal import OutcomeUnknown
@@ -79,6 +82,8 @@ def _serve(args: argparse.Namespace) -> int:
     if secret_file is None:
         raise ConfigError("no secret: name its file with --secret-file, or as secret_file in the configuration")
     node = Node(args.directory, config, read_secret(secret_file), test_faults=args.test_faults)
+    if args.catalog:
+        serve(node)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.stop())
     code = node.run()
@@ -149,6 +154,18 @@ def _read(args: argparse.Namespace) -> int:
         except Unreachable as error:
             return _complain(Exit.UNEXPECTED, str(error))
     return Exit.STOPPED
+
+
+def _catalog(args: argparse.Namespace, verb: catalog.Verb) -> int:
+    with _client(args, args.node, timeout=args.timeout) as client:
+        try:
+            return verb(args, client)
+        except OutcomeUnknown as error:
+            return _complain(UNKNOWN, f"outcome unknown: {error}")
+        except BadCommand as error:
+            return _complain(Exit.USAGE, str(error))
+        except (NotWritten, RequestRefused, Unreachable, ValueError) as error:
+            return _complain(Exit.UNEXPECTED, str(error))
 
 
 def _simulate(args: argparse.Namespace) -> int:
@@ -235,6 +252,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("directory", type=Path, metavar="DIR", help="the data directory, made by `hacoord init`")
     serve.add_argument("--config", type=Path, metavar="FILE", help="settings, in TOML (docs/operating.md)")
     serve.add_argument("--secret-file", type=Path, metavar="FILE", help="the cluster's secret, for its owner only")
+    serve.add_argument(
+        "--catalog",
+        action="store_true",
+        help="keep the example catalog (hacoord put, get, ...): on every node, or none",
+    )
     serve.add_argument("--test-faults", action="store_true", help="let clients cut this node off: for tests")
 
     status = _command(commands, "status", _status, "show what each node says it is")
@@ -277,7 +299,22 @@ def _parser() -> argparse.ArgumentParser:
         "--partition-every", type=often, metavar="SECONDS", help="mean time between cuts of the network (none)"
     )
 
-    for client in (status, append, read):
+    def of_catalog(name: str, verb: catalog.Verb, text: str) -> argparse.ArgumentParser:
+        parser = _command(commands, name, lambda args: _catalog(args, verb), text)
+        parser.add_argument(
+            "--node",
+            required=True,
+            action="append",
+            metavar="HOST:PORT",
+            help="a node, which knows who leads; repeatable",
+        )
+        parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to try (10)")
+        verbs.append(parser)
+        return parser
+
+    verbs: list[argparse.ArgumentParser] = []
+    catalog.add_commands(of_catalog)
+    for client in (status, append, read, *verbs):
         client.add_argument("--secret-file", type=Path, required=True, metavar="FILE", help="the cluster's secret")
     return parser
 

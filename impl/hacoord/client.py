@@ -102,9 +102,28 @@ class Client:
         """
         if len(data) > MAX_DATA:
             raise ValueError(f"an entry may have {MAX_DATA} bytes at most, this one has {len(data)}")
-        op = self._invoke("w")
+        return _receipt(self.command({"op": "append", "data": base64.b64encode(data).decode()}))
+
+    def linearizable_read(self, first: int = 1, last: int | None = None) -> Iterator[JournalEntry]:
+        """The journal's entries from index `first` to `last`, none missing that was acknowledged before this call.
+
+        They come from the leader, once a majority has confirmed that it leads. Raises Unreachable; reading again is
+        always safe.
+        """
+        point = _point(self.query({"op": "read_point"}))
+        assert self._leader is not None
+        end = point.index if last is None else min(last, point.index)
+        return self._entries(self._leader, first, end, at_least=end)
+
+    def command(self, request: dict[str, object], *, key: str | None = None) -> dict[str, object]:
+        """Send a request that writes one entry; returns the leader's reply, with its `receipt`.
+
+        For systems that answer requests of their own (`Node.on_request`). `key` is what the entry writes, where that
+        has a meaning, and goes into the trace; a reply with `"wrote": false` says that it did not. Raises as `append`.
+        """
+        op = self._invoke("w", **_key(key))
         try:
-            _, reply = self._ask_leader({"op": "append", "data": base64.b64encode(data).decode()})
+            reply = self._ask_leader(request, ambiguous=True)
         except OutcomeUnknown as error:
             self._say("Unknown", op=op, error=str(error))
             raise
@@ -114,26 +133,26 @@ class Client:
         except _NoLeader as error:
             self._say("Fail", op=op, error=str(error))
             raise NotWritten(str(error)) from error
-        receipt = _receipt(cast("dict[str, object]", reply["receipt"]))
-        self._say("Ok", op=op, index=receipt.index, entry_term=receipt.term, ack=receipt.ack)
-        return receipt
+        receipt = _receipt(reply)
+        wrote = {"wrote": False} if reply.get("wrote") is False else {}
+        self._say("Ok", op=op, index=receipt.index, entry_term=receipt.term, ack=receipt.ack, **wrote)
+        return reply
 
-    def linearizable_read(self, first: int = 1, last: int | None = None) -> Iterator[JournalEntry]:
-        """The journal's entries from index `first` to `last`, none missing that was acknowledged before this call.
+    def query(self, request: dict[str, object], *, key: str | None = None) -> dict[str, object]:
+        """Send a request that reads what is committed; returns the leader's reply, with its `point`.
 
-        They come from the leader, once a majority has confirmed that it leads. Raises Unreachable; reading again is
-        always safe.
+        `key` is what is read; the reply's `version` is the index of the entry that wrote it. Raises Unreachable.
         """
-        op = self._invoke("r", kind="read")
+        op = self._invoke("r", kind="read", **_key(key))
         try:
-            leader, reply = self._ask_leader({"op": "read_point"})
+            reply = self._ask_leader(request, ambiguous=False)
         except (_NoLeader, RequestRefused) as error:
             self._say("Fail", op=op, error=str(error))
             raise Unreachable(str(error)) from error
-        point = _point(cast("dict[str, object]", reply["point"]))
-        self._say("Ok", op=op, index=point.index, serve=point.serve)
-        end = point.index if last is None else min(last, point.index)
-        return self._entries(leader, first, end, at_least=end)
+        point = _point(reply)
+        version = {"version": reply["version"]} if key is not None and type(reply.get("version")) is int else {}
+        self._say("Ok", op=op, index=point.index, serve=point.serve, **version)
+        return reply
 
     def _invoke(self, letter: str, **fields: object) -> str:
         """Begin an operation; returns its name."""
@@ -142,8 +161,11 @@ class Client:
         self._say("Invoke", op=op, **fields)
         return op
 
-    def _ask_leader(self, request: dict[str, object]) -> tuple[str, dict[str, object]]:
-        """The leader's address and its reply. Raises _NoLeader, RequestRefused; OutcomeUnknown for an append."""
+    def _ask_leader(self, request: dict[str, object], *, ambiguous: bool) -> dict[str, object]:
+        """The leader's reply. Raises _NoLeader, RequestRefused, and OutcomeUnknown if the request is `ambiguous`.
+
+        It is when it matters whether a request that nobody answered was carried out.
+        """
         deadline = time.monotonic() + self._timeout
         pause = PAUSE_MIN
         reason = "no address to ask"
@@ -151,14 +173,14 @@ class Client:
             hinted = self._leader
             for address in self._places():
                 try:
-                    reply = self._request(address, request)
+                    reply = self._request(address, request, ambiguous=ambiguous)
                 except Unreachable as error:
                     reason = str(error)
                     continue
                 match reply:
                     case {"receipt": dict()} | {"point": dict()}:
                         self._leader = address
-                        return address, reply
+                        return reply
                     case {"error": "unknown", "reason": str(why)}:
                         raise OutcomeUnknown(why)
                     case {"error": "bad_request", "reason": str(why)}:
@@ -212,17 +234,22 @@ class Client:
                 return
             first = following
 
+    def ask(self, address: str, request: dict[str, object]) -> dict[str, object]:
+        """One node's own reply to a request that changes nothing. Raises Unreachable, RequestRefused."""
+        reply = self._request(address, request)
+        if "error" in reply:
+            raise RequestRefused(str(reply.get("reason")))
+        return reply
+
     def fault(self, address: str, fault: dict[str, object]) -> None:
         """Cut the node off (`{"block": [names]}`) or let it come back (`{"unblock": True}`): for tests of the cluster.
 
         Raises RequestRefused unless the node runs with --test-faults.
         """
-        reply = self._request(address, {"op": "fault", **fault})
-        if "error" in reply:
-            raise RequestRefused(str(reply.get("reason")))
+        self.ask(address, {"op": "fault", **fault})
 
-    def _request(self, address: str, body: dict[str, object]) -> dict[str, object]:
-        """One request and its reply. Raises Unreachable, and OutcomeUnknown when the request may have been read."""
+    def _request(self, address: str, body: dict[str, object], *, ambiguous: bool = False) -> dict[str, object]:
+        """One request and its reply. Raises Unreachable; OutcomeUnknown if `ambiguous` and it may have been read."""
         try:
             try:
                 reply = self._connection(address).request(body)
@@ -235,7 +262,7 @@ class Client:
             raise Unreachable(str(error)) from error
         except RequestUnanswered as error:
             self._forget(address)
-            if body["op"] != "append":
+            if not ambiguous:
                 raise Unreachable(str(error)) from error
             raise OutcomeUnknown(str(error)) from error
         match reply.get("ref"):
@@ -273,12 +300,18 @@ class Client:
             self._trace.write(events)
 
 
-def _receipt(fields: dict[str, object]) -> Receipt:
+def _key(key: str | None) -> dict[str, object]:
+    return {} if key is None else {"key": key}
+
+
+def _receipt(reply: dict[str, object]) -> Receipt:
+    fields = cast("dict[str, object]", reply["receipt"])
     place = cast(int, fields["index"]), cast(int, fields["term"]), cast(int, fields["epoch"])
     return Receipt(*place, _ref(fields["ack"]))
 
 
-def _point(fields: dict[str, object]) -> ReadPoint:
+def _point(reply: dict[str, object]) -> ReadPoint:
+    fields = cast("dict[str, object]", reply["point"])
     return ReadPoint(cast(int, fields["index"]), _ref(fields["serve"]))
 
 

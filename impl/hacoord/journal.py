@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from hacoord.config import Batch
 from hacoord.ha.frontend import Frontend
+from hacoord.machine import StateMachine
 from hacoord.raft.core import NotLeader, Role
 from hacoord.raft.log import epoch_of
 from hacoord.raft.messages import Kind, Ref
@@ -36,12 +37,16 @@ MAX_DATA = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The promise that an entry is committed: its place in the log, its leader's epoch, and the Ack as evidence."""
+    """The promise that an entry is committed: its place in the log, its leader's epoch, and the Ack as evidence.
+
+    `result` is what the state machine said when it applied the entry, None where there is no machine.
+    """
 
     index: int
     term: int
     epoch: int
     ack: Ref
+    result: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,9 @@ class Journal:
         self._reads_waiting: list[Answer] = []
         self._due: list[tuple[Answer, Outcome]] = []
         self._callbacks: list[Callable[[JournalEntry], None]] = []
+        self._machine: StateMachine | None = None
+        # What the machine said of the entries that are still to be acknowledged here, by index.
+        self._results: dict[int, object] = {}
         self._epochs: list[tuple[int, int]] = []
         self.applied = 0
         """Index of the last log entry that has been replayed."""
@@ -167,6 +175,12 @@ class Journal:
         raises ends the process.
         """
         self._callbacks.append(callback)
+
+    def host(self, machine: StateMachine) -> None:
+        """Have every committed entry applied to the one state machine of this node. Call before the node runs."""
+        if self._machine is not None:
+            raise ValueError("a node hosts one state machine")
+        self._machine = machine
 
     # --- for the loop --------------------------------------------------------------------------------------------
 
@@ -239,23 +253,27 @@ class Journal:
         return writes
 
     def replay(self) -> None:
-        """Hand newly committed entries to the callbacks. Raises ReplayFailed."""
+        """Hand newly committed entries to the state machine and the callbacks. Raises ReplayFailed."""
         raft = self._frontend.raft
         while self.applied < raft.commit_index:
             entry = raft.entry(self.applied + 1)
             match entry.kind:
                 case Kind.EPOCH:
                     self._epochs.append((entry.index, epoch_of(entry)))
-                case Kind.WRITE if self._callbacks:
-                    self._call(self._journal_entry(entry.index, entry.term, entry.data))
+                case Kind.WRITE:
+                    self._apply(self._journal_entry(entry.index, entry.term, entry.data))
             self.applied = entry.index
 
-    def _call(self, entry: JournalEntry) -> None:
-        for callback in self._callbacks:
-            try:
+    def _apply(self, entry: JournalEntry) -> None:
+        try:
+            if self._machine is not None:
+                result = self._machine.apply(entry.index, entry.data)
+                if self._proposed and entry.index >= self._proposed[0][0]:
+                    self._results[entry.index] = result
+            for callback in self._callbacks:
                 callback(entry)
-            except Exception as error:  # whatever the embedding system raises, the answer is the same
-                raise ReplayFailed(f"replay of entry {entry.index} failed: {error}") from error
+        except Exception as error:  # whatever the embedding system raises, the answer is the same
+            raise ReplayFailed(f"replay of entry {entry.index} failed: {error}") from error
 
     def acknowledge(self) -> None:
         """Record an Ack for what is committed now, or give up what this node, leading no more, can't vouch for."""
@@ -273,7 +291,8 @@ class Journal:
             epoch = self._frontend.epoch
             assert epoch is not None, "only a LEADER takes writes in"
             ack = self._frontend.ack(done[0][0], done[-1][0])
-            self._due += [(answer, Receipt(index, term, epoch, ack)) for index, term, answer in done]
+            results, self._results = self._results, {}
+            self._due += [(answer, Receipt(at, term, epoch, ack, results.get(at))) for at, term, answer in done]
 
     def _serve_reads(self) -> None:
         """Answer the reads of the round under way, once it is confirmed; refuse them when leadership is lost."""
@@ -328,6 +347,7 @@ class Journal:
         unknown = OutcomeUnknown(f"{why}; the write may still be committed")
         self._due += [(answer, unknown) for _, _, answer in self._proposed]
         self._proposed.clear()
+        self._results.clear()
 
     def _journal_entry(self, index: int, term: int, data: bytes) -> JournalEntry:
         """With the epoch of the newest epoch record before it in the log."""

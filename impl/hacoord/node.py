@@ -26,6 +26,7 @@ from hacoord.config import Address, Config, parse_address
 from hacoord.ha.frontend import EXIT_LOST_LEADERSHIP, Frontend, FrontendType
 from hacoord.ha.state_change import Execution, IllegalTransition, StateChangeExecutor, StateChangeFailed
 from hacoord.journal import Journal, NotLeader, Outcome, OutcomeUnknown, Overloaded, ReadPoint, Receipt, ReplayFailed
+from hacoord.machine import StateMachine
 from hacoord.raft.core import LogDiverged, Raft, Timing
 from hacoord.raft.leadership import Limits
 from hacoord.raft.messages import Ref
@@ -42,6 +43,12 @@ from hacoord.transport import (
 )
 
 log = logging.getLogger(__name__)
+
+OPERATIONS = frozenset({"append", "status", "read_point", "read", "fault"})
+"""What a node answers by itself."""
+
+Handler = Callable[[Mapping[str, object], Callable[[dict[str, object]], None]], None]
+"""Answers one request of an embedding system's own: the request, and the function to call with the reply."""
 
 READ_LIMIT = 1 << 20
 """A reply to `read` holds entries of this many bytes at most, and always one if there is one."""
@@ -79,6 +86,7 @@ class Node:
         with _failures():
             self._open(directory, config, secret)
         self._test_faults = test_faults
+        self._handlers: dict[str, Handler] = {}
         # What other threads have to say to the loop.
         self._calls: deque[Callable[[], None]] = deque()
         self._stop = threading.Event()
@@ -123,11 +131,30 @@ class Node:
         self._drain = config.election.timeout
         self._executor = StateChangeExecutor(config.state_change, done=self._transferred, failed=self._failed)
 
+    @property
+    def address(self) -> Address:
+        """Where this node listens: host and port."""
+        return self._transport.address
+
     # --- for the embedding system --------------------------------------------------------------------------------
 
     def register(self, execution: Execution) -> None:
         """Add what a change of the frontend's type entails. Call before `run`."""
         self._executor.register(execution)
+
+    def host(self, machine: StateMachine) -> None:
+        """Have the journal applied to a state machine. Call before `run`."""
+        self.journal.host(machine)
+
+    def on_request(self, operation: str, handler: Handler) -> None:
+        """Answer clients' requests of this name with `handler`, which is called in the loop. Call before `run`.
+
+        It gets the request and a function that takes the reply; that is called once, in the loop, then or later
+        (`Journal.submit` and `submit_read` call back there).
+        """
+        if operation in OPERATIONS or operation in self._handlers:
+            raise ValueError(f"the operation {operation!r} is taken: choose another name")
+        self._handlers[operation] = handler
 
     def stop(self) -> None:
         """End in good order: finish what is proposed, then leave. From any thread, and from a signal handler."""
@@ -259,24 +286,29 @@ class Node:
             case {"op": "append", "data": str(text)}:
                 try:
                     data = base64.b64decode(text, validate=True)
-                    self.journal.submit(data, lambda outcome: self._reply(request, self._outcome(outcome)))
+                    self.journal.submit(data, lambda outcome: self._reply(request, self.outcome(outcome)))
                 except (binascii.Error, ValueError) as error:
                     self._reply(request, {"error": "bad_request", "reason": str(error)})
             case {"op": "status"}:
                 self._reply(request, self.status())
             case {"op": "read_point"}:
-                self.journal.submit_read(lambda outcome: self._reply(request, self._outcome(outcome)))
+                self.journal.submit_read(lambda outcome: self._reply(request, self.outcome(outcome)))
             case {"op": "read", "first": int(first), "last": int(last)}:
                 self._reply(request, self._read(first, last))
             case {"op": "fault", **fault}:
                 self._reply(request, self._fault(fault))
+            case {"op": str(operation)} if operation in self._handlers:
+                self._handlers[operation](request.body, lambda body: self._reply(request, body))
             case _:
-                self._reply(request, {"error": "bad_request", "reason": "unknown operation or wrong fields"})
+                asked = request.body.get("op")
+                reason = f"unknown operation {asked!r}, or wrong fields: was node {self.name} started for it?"
+                self._reply(request, {"error": "bad_request", "reason": reason})
 
     def _reply(self, request: ClientRequest, body: dict[str, object]) -> None:
         self._transport.reply(request, {**body, "ref": self._traced})
 
-    def _outcome(self, outcome: Outcome) -> dict[str, object]:
+    def outcome(self, outcome: Outcome) -> dict[str, object]:
+        """What became of a write or a read, as a reply that `Client` understands."""
         match outcome:
             case Receipt():
                 return {"receipt": asdict(outcome)}
