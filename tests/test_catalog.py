@@ -15,7 +15,7 @@ from hacoord.catalog.client import CatalogClient
 from hacoord.catalog.machine import BadCommand, Catalog, Command, Item, Outcome
 from hacoord.cli import main
 from hacoord.client import Client, RequestRefused
-from hacoord.config import Config
+from hacoord.config import Config, Trace
 from trace_check import Verdict, replay
 
 KEYS = st.sampled_from(["a", "ab", "b"])
@@ -101,7 +101,7 @@ def test_the_catalog_on_a_node(
     """Every verb through the client and on the command line, pages, a restart; and the clients' trace is kept to."""
     monkeypatch.setattr(service, "PAGE", 2)
     (directory,) = make(tmp_path)
-    config = Config(election=QUICK.election, state_change=QUICK.state_change, trace_dir=tmp_path / "trace")
+    config = Config(election=QUICK.election, state_change=QUICK.state_change, trace=Trace(dir=tmp_path / "trace"))
     running = Cataloguing(directory, config=config).ready()
     host, port = running.node.address
     secret = tmp_path / "secret"

@@ -107,7 +107,7 @@ def test_no_secret_and_a_bad_configuration(
     config.write_text("[election]\ntimeout = -1")
     code, said = refused(capsys, "serve", data, "--config", str(config))
     assert code == Exit.USAGE
-    assert f"{config}: election.timeout = -1: a number from 0.05 to 60 (seconds) is wanted" in said
+    assert f"{config}: election.timeout = -1: a number from 0.05 to 60 (s) is wanted" in said
 
 
 def test_an_address_that_is_none(secret: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hacoord.config import Config, ConfigError, load, parse, parse_address, read_secret
+from hacoord.cli import main
+from hacoord.config import SETTINGS, Config, ConfigError, load, parse, parse_address, read_secret, show
+from hacoord.settings import Setting
 
+PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 HERE = Path("/etc/hacoord")
 
 
@@ -39,8 +42,8 @@ def test_every_key_is_taken() -> None:
     )
     assert config.listen == ("127.0.0.1", 7001)
     assert config.secret_file == HERE / "secret"
-    assert config.trace_dir == Path("/var/trace")
-    assert not config.trace_required
+    assert config.trace.dir == Path("/var/trace")
+    assert not config.trace.required
     assert config.election.timeout == 3.0
     assert isinstance(config.election.timeout, float)
     assert (config.batch.entries, config.batch.bytes, config.batch.queue) == (10, 2048, 5)
@@ -51,7 +54,7 @@ def test_every_key_is_taken() -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("[election]\ntimeout = 0", ["election.timeout = 0", "0.05 to 60", "seconds"]),
+        ("[election]\ntimeout = 0", ["election.timeout = 0", "0.05 to 60", "(s)"]),
         ("[election]\ntimeout = nan", ["election.timeout = nan", "0.05 to 60"]),
         ('[election]\ntimeout = "1s"', ["election.timeout = '1s'", "a number"]),
         ("[election]\ntimeout = true", ["election.timeout = True", "a number"]),
@@ -77,6 +80,46 @@ def test_a_bad_value_is_refused_with_the_key_the_value_and_what_is_wanted(text: 
     assert "\n" not in message
     for part in parts:
         assert part in message
+
+
+def test_what_is_shown_is_every_key_and_reads_as_the_same_configuration() -> None:
+    config = parse(
+        'listen = "[::1]:7001"\nsecret_file = "a \\"quoted\\" name"\n[trace]\nrequired = false\n[election]\ntimeout=3',
+        base=HERE,
+    )
+    for each in (Config(), config):
+        text = show(each)
+        assert parse(text, base=HERE) == each
+        for key in SETTINGS:
+            assert f"\n{key.rpartition('.')[2]} = " in "\n" + text or f"\n# {key.rpartition('.')[2]}: " in "\n" + text
+    assert "\ntimeout = 3.0  # s; silence after which" in show(config)
+    assert "\nheartbeat = 0.2  # s; how often a leader speaks up; less than half the timeout (default)" in show(config)
+
+
+def test_the_page_lists_every_key_with_its_default_range_and_unit() -> None:
+    def row(key: str, setting: Setting) -> str:
+        unit = f" {setting.unit}" if setting.unit in ("s", "bytes") else ""
+        default = setting.unset if setting.default is None else f"{setting.show(setting.default)}{unit}"
+        return f"| `{key}` | {default} | {setting.wanted} | {setting.meaning} |"
+
+    listed = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    wanted = [row(key, setting) for key, setting in SETTINGS.items()]
+    assert listed == wanted, "\n".join(["the table in docs/configuration.md should be", *wanted])
+
+
+def test_the_command_line_checks_and_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "hacoord.toml"
+    file.write_text("[election]\ntimeout = 3")
+    assert main(["config", "check", str(file)]) == 0
+    assert "is a good configuration" in capsys.readouterr().out
+    assert main(["config", "show", str(file)]) == 0
+    assert parse(capsys.readouterr().out, base=HERE).election.timeout == 3
+    assert main(["config", "show"]) == 0
+    assert parse(capsys.readouterr().out, base=HERE) == Config()
+    file.write_text("[election]\ntimeout = 0.3")
+    for command in ("check", "show"):
+        assert main(["config", command, str(file)]) == 2
+        assert "election.heartbeat = 0.2: less than half" in capsys.readouterr().err
 
 
 def test_a_file_is_named_in_its_own_errors(tmp_path: Path) -> None:

@@ -4,102 +4,104 @@ What a node *is* (its name, its cluster, its members) is no setting: it is writt
 `hacoord init`, and a configuration file can't contradict it. Everything here has a safe default, so that an empty file,
 or none, is a good one; only the secret has no default.
 
-Every time is in seconds. Every refusal is a `ConfigError` with one line that names the key, the value and what would
-have been right.
+A new key is one line below (settings.py says how), and one in docs/configuration.md. Every time is in seconds. Every
+refusal is a `ConfigError` with one line that names the key, the value and what would have been right.
 """
+
+# ruff: noqa: RUF009 (what settings.py declares a key with is a dataclass field)
 
 from __future__ import annotations
 
+import dataclasses
 import stat
 import tomllib
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-Address = tuple[str, int]
-"""Host and port."""
+from hacoord.settings import (
+    Address,
+    ConfigError,
+    Setting,
+    address,
+    flag,
+    number,
+    parse_address,
+    path,
+    refusal,
+    settings,
+)
+
+__all__ = ["Address", "Config", "ConfigError", "load", "parse", "parse_address", "read_secret", "show"]
 
 MIN_SECRET_BYTES = 16
 
 
-class ConfigError(Exception):
-    """The configuration can't be used; the text is one line for the operator."""
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The evidence this node leaves."""
+
+    dir: Path | None = path("a directory", "directory for the trace files", "`trace` in the data directory")
+    required: bool = flag(True, "whether a trace that can't be written ends the node; if not, the gap shows")
 
 
 @dataclass(frozen=True, slots=True)
 class Election:
-    """When silence becomes an election (Raft, section 5.2): each wait is drawn from one to two timeouts."""
+    """When silence becomes an election (Raft, section 5.2)."""
 
-    timeout: float = 1.0
-    heartbeat: float = 0.2
+    timeout: float = number(
+        1.0, 0.05, 60, "s", "silence after which a node looks for another leader; each wait is one to two of these"
+    )
+    heartbeat: float = number(0.2, 0.005, 30, "s", "how often a leader speaks up; less than half the timeout")
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What one turn of the loop takes into one transaction at most, and how many writes may wait for a turn."""
 
-    entries: int = 1000
-    bytes: int = 1 << 20
-    queue: int = 10_000
+    entries: int = number(1000, 1, 100_000, "entries", "journal entries in one turn of the loop, and in one frame")
+    bytes: int = number(1 << 20, 1024, 4 << 20, "bytes", "bytes likewise")
+    queue: int = number(10_000, 1, 1_000_000, "writes", "writes that may wait, and reads likewise; more are refused")
 
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
     """How often and how long a change of the frontend's type is tried before the process gives up."""
 
-    backoff_min: float = 0.05
-    backoff_max: float = 2.0
-    deadline: float = 30.0
+    backoff_min: float = number(0.05, 0.001, 60, "s", "pause after an execution failed, doubled each time")
+    backoff_max: float = number(2.0, 0.001, 60, "s", "longest such pause")
+    deadline: float = number(30.0, 0.1, 3600, "s", "after which a change is given up and the process ends with code 8")
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything `hacoord serve` needs to know beside its data directory.
+    """Everything `hacoord serve` needs to know beside its data directory."""
 
-    `listen` is None for the address by which the members know this node. `trace_dir` is None for `trace`
-    in the data directory. `secret_file` is None when it is named on the command line instead.
-    """
-
-    listen: Address | None = None
-    secret_file: Path | None = None
-    trace_dir: Path | None = None
-    trace_required: bool = True
+    listen: Address | None = address("host:port to listen on", "the node's address among the members")
+    secret_file: Path | None = path(
+        "a file", "the cluster's secret, at least 16 bytes, mode 0600; `--secret-file` overrides it"
+    )
+    trace: Trace = Trace()
     election: Election = Election()
     batch: Batch = Batch()
     state_change: StateChange = StateChange()
 
 
-# key: (type, lowest, highest, unit); numbers outside are refused. The bounds are those within which the thing works at
-# all, not those within which it is wise.
-_NUMBERS: dict[str, tuple[type[int] | type[float], float, float, str]] = {
-    "election.timeout": (float, 0.05, 60, "seconds"),
-    "election.heartbeat": (float, 0.005, 30, "seconds"),
-    "batch.entries": (int, 1, 100_000, "entries"),
-    "batch.bytes": (int, 1024, 4 << 20, "bytes"),
-    "batch.queue": (int, 1, 1_000_000, "writes"),
-    "state_change.backoff_min": (float, 0.001, 60, "seconds"),
-    "state_change.backoff_max": (float, 0.001, 60, "seconds"),
-    "state_change.deadline": (float, 0.1, 3600, "seconds"),
-}
-_OTHERS = {
-    "listen": 'an address such as "127.0.0.1:7001"',
-    "secret_file": "the path of a file",
-    "trace.dir": "the path of a directory",
-    "trace.required": "true or false",
-}
-_TABLES = ("trace", "election", "batch", "state_change")
+SETTINGS: dict[str, Setting] = settings(Config)
+"""Every key there is."""
 
 
-def load(path: Path) -> Config:
+def load(file: Path) -> Config:
     """The configuration in this file; relative paths in it are taken from the file's own directory."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: can't read the configuration: {_reason(error)}") from error
+        raise ConfigError(f"{file}: can't read the configuration: {_reason(error)}") from error
     try:
-        return parse(text, base=path.parent)
+        return parse(text, base=file.parent)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{file}: {error}") from error
 
 
 def parse(text: str, *, base: Path) -> Config:
@@ -108,98 +110,82 @@ def parse(text: str, *, base: Path) -> Config:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not valid TOML: {error}") from error
-    values = _flatten(document)
-    for key, value in values.items():
-        if key in _NUMBERS:
-            _check_number(key, value)
-        elif key in _OTHERS:
-            _check_other(key, value)
-        else:
-            known = ", ".join(sorted([*_NUMBERS, *_OTHERS]))
-            raise ConfigError(f"unknown key {key!r}; the known ones are {known}")
-    election = replace(Election(), **_table(values, "election"))
-    batch = replace(Batch(), **_table(values, "batch"))
-    state_change = replace(StateChange(), **_table(values, "state_change"))
-    _check_relations(election, state_change)
-    return Config(
-        listen=parse_address(cast(str, values["listen"])) if "listen" in values else None,
-        secret_file=_path(values.get("secret_file"), base),
-        trace_dir=_path(values.get("trace.dir"), base),
-        trace_required=cast(bool, values.get("trace.required", True)),
-        election=election,
-        batch=batch,
-        state_change=state_change,
+    top: dict[str, Any] = {}
+    tables: dict[str, dict[str, Any]] = {}
+    for key, value in _flatten(document):
+        setting = SETTINGS.get(key)
+        if setting is None:
+            raise ConfigError(f"unknown key {key!r}; the known ones are {', '.join(sorted(SETTINGS))}")
+        try:
+            taken = setting.read(value, base)
+        except ValueError as error:
+            raise refusal(key, value, setting, error) from error
+        table, dot, name = key.rpartition(".")
+        (tables.setdefault(table, {}) if dot else top)[name] = taken
+    own = Config()
+    config = dataclasses.replace(
+        own, **top, **{name: dataclasses.replace(getattr(own, name), **values) for name, values in tables.items()}
     )
+    _check_relations(config)
+    return config
 
 
-def read_secret(path: Path) -> bytes:
+def show(config: Config) -> str:
+    """Every key with its value in this configuration, its unit and its meaning: TOML that `parse` takes back."""
+    lines: list[str] = []
+    shown = ""
+    for key, setting in SETTINGS.items():
+        table, _, name = key.rpartition(".")
+        if table != shown:
+            lines += ["", f"[{table}]"]
+            shown = table
+        value = getattr(getattr(config, table) if table else config, name)
+        unit = f"{setting.unit}; " if setting.unit else ""
+        note = f"# {unit}{setting.meaning}" + (" (default)" if value == setting.default else "")
+        if value is None:
+            lines.append(f"# {name}: {setting.unset}. {note.removeprefix('# ')}")
+        else:
+            lines.append(f"{name} = {setting.show(value)}  {note}")
+    return "\n".join(lines) + "\n"
+
+
+def read_secret(file: Path) -> bytes:
     """The cluster's shared secret: the file's content without surrounding white space.
 
     Refused when anybody but its owner may read or write the file: a secret that others can read keeps nobody out.
     """
     try:
-        mode = path.stat().st_mode
-        secret = path.read_bytes().strip()
+        mode = file.stat().st_mode
+        secret = file.read_bytes().strip()
     except OSError as error:
-        raise ConfigError(f"can't read the secret file {path}: {_reason(error)}") from error
+        raise ConfigError(f"can't read the secret file {file}: {_reason(error)}") from error
     if stat.S_IMODE(mode) & 0o077:
         raise ConfigError(
-            f"the secret file {path} has mode {stat.S_IMODE(mode):04o}: others may use it; "
-            f"only its owner may have access (chmod 600 {path})"
+            f"the secret file {file} has mode {stat.S_IMODE(mode):04o}: others may use it; "
+            f"only its owner may have access (chmod 600 {file})"
         )
     if len(secret) < MIN_SECRET_BYTES:
         raise ConfigError(
-            f"the secret in {path} has {len(secret)} bytes; at least {MIN_SECRET_BYTES} are needed "
+            f"the secret in {file} has {len(secret)} bytes; at least {MIN_SECRET_BYTES} are needed "
             f"(head -c 32 /dev/urandom | base64)"
         )
     return secret
 
 
-def parse_address(text: str) -> Address:
-    """The host and port in "host:port"; an IPv6 host stands in brackets. ConfigError for anything else."""
-    host, colon, port = text.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    bracketed = host.startswith("[") and host.endswith("]")
-    well_formed = colon and bare and not any(c.isspace() or c == "/" for c in host) and (":" not in bare or bracketed)
-    if not well_formed or not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
-        raise ConfigError(f"{text!r} is no address; host:port is wanted, with a port from 1 to 65535")
-    return bare, int(port)
-
-
-def _flatten(document: dict[str, object]) -> dict[str, object]:
-    """{"election": {"heartbeat": 1}} as {"election.heartbeat": 1}; what should be a table and is none is refused."""
-    values: dict[str, object] = {}
+def _flatten(document: dict[str, object]) -> Iterator[tuple[str, object]]:
+    """{"election": {"heartbeat": 1}} as ("election.heartbeat", 1); what should be a table and is none is refused."""
+    tables = {key.partition(".")[0] for key in SETTINGS if "." in key}
     for key, value in document.items():
         if isinstance(value, dict):
-            values.update({f"{key}.{inner}": content for inner, content in value.items()})
-        elif key in _TABLES:
+            yield from ((f"{key}.{inner}", content) for inner, content in value.items())
+        elif key in tables:
             raise ConfigError(f"{key} = {value!r}: a table is wanted, [{key}]")
         else:
-            values[key] = value
-    return values
+            yield key, value
 
 
-def _check_number(key: str, value: object) -> None:
-    kind, lowest, highest, unit = _NUMBERS[key]
-    # bool is an int to Python, but "heartbeat = true" is a mistake; NaN fails the comparison.
-    allowed = (int, float) if kind is float else (int,)
-    if isinstance(value, bool) or not isinstance(value, allowed) or not lowest <= value <= highest:
-        what = "a number" if kind is float else "a whole number"
-        raise ConfigError(f"{key} = {value!r}: {what} from {lowest:g} to {highest:g} ({unit}) is wanted")
-
-
-def _check_other(key: str, value: object) -> None:
-    wanted = bool if key == "trace.required" else str
-    if not isinstance(value, wanted) or value == "":
-        raise ConfigError(f"{key} = {value!r}: {_OTHERS[key]} is wanted")
-    if key == "listen":
-        try:
-            parse_address(cast(str, value))
-        except ConfigError as error:
-            raise ConfigError(f"listen = {value!r}: {error}") from error
-
-
-def _check_relations(election: Election, state_change: StateChange) -> None:
+def _check_relations(config: Config) -> None:
+    election, state_change = config.election, config.state_change
     if not election.heartbeat < election.timeout / 2:
         raise ConfigError(
             f"election.heartbeat = {election.heartbeat:g}: less than half of election.timeout "
@@ -210,20 +196,6 @@ def _check_relations(election: Election, state_change: StateChange) -> None:
             f"state_change.backoff_max = {state_change.backoff_max:g}: at least state_change.backoff_min "
             f"({state_change.backoff_min:g} s) is wanted"
         )
-
-
-def _table(values: dict[str, object], name: str) -> dict[str, Any]:
-    """The given keys of one table of numbers, each in the type its setting has."""
-    prefix = f"{name}."
-    return {
-        key.removeprefix(prefix): _NUMBERS[key][0](cast(float, value))
-        for key, value in values.items()
-        if key.startswith(prefix)
-    }
-
-
-def _path(value: object, base: Path) -> Path | None:
-    return None if value is None else base / Path(cast(str, value)).expanduser()
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

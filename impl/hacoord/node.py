@@ -111,8 +111,8 @@ class Node:
             except TransportError as error:
                 raise NodeFailed(Exit.LISTEN, str(error)) from error
             hard_state, entries = self._storage.load()
-            trace_dir = config.trace_dir or directory / "trace"
-            self._trace = TraceWriter(trace_dir, cluster=cluster, node=name, inc=inc, required=config.trace_required)
+            trace_dir = config.trace.dir or directory / "trace"
+            self._trace = TraceWriter(trace_dir, cluster=cluster, node=name, inc=inc, required=config.trace.required)
             undo.pop_all()
         self._outbox = Outbox(name, inc)
         self._traced = Ref(name, inc, 0)
