@@ -18,6 +18,7 @@ from hacoord.raft.messages import (
     Message,
     Ref,
     RequestVote,
+    TimeoutNow,
     Vote,
 )
 from hacoord.raft.outbox import Event, Outbox
@@ -32,7 +33,13 @@ class Bench:
     def __init__(self, name: str = "n1", voters: tuple[str, ...] = ("n1", "n2", "n3"), **kept: object) -> None:
         self.outbox = Outbox(name, "1-00000000")
         self.raft = Raft(
-            name, voters, self.outbox, now=0.0, timing=TIMING, rng=random.Random(1), **kept  # type: ignore[arg-type]
+            name,
+            voters,
+            self.outbox,
+            now=0.0,
+            timing=TIMING,
+            rng=random.Random(1),
+            **kept,  # type: ignore[arg-type]
         )
         self.said: list[Event] = []
         self.sent: list[Message] = []
@@ -298,3 +305,70 @@ def test_nothing_is_said_after_the_exit_of_a_deposed_leader() -> None:
     frontend.step(frame(7, 1, 1, [record], commit=2), 2.7)
     bench.turn()
     assert [(e.name, e.term) for e in bench.said[-4:]] == [("Lose", 1), ("Store", 7), ("Commit", 7), ("Exit", 7)]
+
+
+def fenced(bench: Bench) -> None:
+    """Elect a node, and let n2 have all of its log."""
+    elect(bench)
+    answer(bench)
+    bench.turn()
+
+
+def urged(messages: list[Message]) -> list[str]:
+    return [m.dst for m in messages if isinstance(m, TimeoutNow)]
+
+
+def test_an_heir_is_asked_once_it_has_the_whole_log_and_all_is_committed() -> None:
+    bench = Bench()
+    fenced(bench)
+    bench.raft.propose(Kind.WRITE, [b"x"])
+    bench.turn()
+    bench.raft.hand_over("n2", patience=1.0)
+    assert urged(bench.turn()) == []
+    answer(bench, seq=6)
+    assert urged(bench.sent) == ["n2"]
+    assert urged(bench.turn()) == []
+    bench.raft.tick(bench.raft.deadline())
+    assert urged(bench.turn()) == ["n2"], "what may have been lost is asked again with the next heartbeat"
+
+
+def test_with_force_the_heir_is_asked_whatever_it_has() -> None:
+    bench = Bench()
+    elect(bench)
+    bench.raft.hand_over("n3", patience=1.0, force=True)
+    assert urged(bench.turn()) == ["n3"]
+
+
+def test_a_handover_that_takes_too_long_is_given_up() -> None:
+    bench = Bench()
+    fenced(bench)
+    bench.raft.hand_over("n3", patience=0.3)
+    assert bench.raft.heir == "n3"
+    while bench.raft.heir:
+        answer(bench, src="n2", seq=9)
+        bench.raft.tick(bench.raft.deadline())
+        assert urged(bench.turn()) == []
+    assert bench.raft.role is Role.LEADER
+    assert not bench.raft.handed_over
+
+
+@pytest.mark.parametrize("heir", ["n1", "n9"])
+def test_only_another_voter_can_be_the_heir(heir: str) -> None:
+    bench = Bench()
+    fenced(bench)
+    with pytest.raises(ValueError, match="no other voter"):
+        bench.raft.hand_over(heir, patience=1.0)
+
+
+def test_an_heir_stands_at_once_and_is_voted_for_in_spite_of_a_leader_that_lives() -> None:
+    heir, voter = Bench("n2"), Bench("n3")
+    beat = AppendEntries("n1", "n2", Ref("n1", "1-00000000", 9), 1, 0, 0, (), 0, None)
+    for bench in (heir, voter):
+        bench.hear(beat)
+    assert heir.hear(TimeoutNow("n1", "n2", beat.ref, 2)) == [], "of another term: stale"
+    assert heir.hear(TimeoutNow("n3", "n2", beat.ref, 1)) == [], "not from its leader"
+    asked = [m for m in heir.hear(TimeoutNow("n1", "n2", beat.ref, 1)) if isinstance(m, RequestVote)]
+    assert [(m.dst, m.term, m.pre, m.heir) for m in asked] == [("n1", 2, False, True), ("n3", 2, False, True)]
+    (vote,) = voter.hear(asked[1])
+    assert isinstance(vote, Vote)
+    assert vote.granted

@@ -79,6 +79,14 @@ class AnyNetwork(RuleBasedStateMachine):
         leaders = self.cluster.leaders()
         self.cluster.read(leaders[which % len(leaders)], count)
 
+    @precondition(lambda self: self.cluster.leaders() and len(self.cluster.names) > 1)
+    @rule(which=pick, heir=pick, force=st.booleans())
+    def hand_over(self, which: int, heir: int, force: bool) -> None:
+        leaders = self.cluster.leaders()
+        leader = leaders[which % len(leaders)]
+        others = [name for name in self.cluster.names if name != leader]
+        self.cluster.hand_over(leader, others[heir % len(others)], force=force)
+
     @rule(which=pick, point=st.sampled_from([None, *CrashPoint]))
     def kill(self, which: int, point: CrashPoint | None) -> None:
         running = sorted(self.cluster.running)
@@ -125,7 +133,8 @@ TestAnyNetwork.settings = settings(
 )
 
 HARSH = Faults(
-    drop=0.1, duplicate=0.1, delay=(0.001, 0.2), crash_every=4.0, partition_every=5.0, downtime=(0.1, 4.0)
+    drop=0.1, duplicate=0.1, delay=(0.001, 0.2), crash_every=4.0, partition_every=5.0, transfer_every=3.0,
+    downtime=(0.1, 4.0),
 )
 
 

@@ -35,7 +35,7 @@ from hacoord.frames import (
     frame,
 )
 from hacoord.handshake import STRANGER, Dialer, HandshakeRefused, Hello, Listener
-from hacoord.raft.messages import Appended, AppendEntries, Entry, Kind, Message, Ref, RequestVote, Vote
+from hacoord.raft.messages import Appended, AppendEntries, Entry, Kind, Message, Ref, RequestVote, TimeoutNow, Vote
 from hacoord.transport import ClientConnection, ClientRequest, ConnectionFailed, RequestUnanswered, Transport
 
 pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")
@@ -67,7 +67,8 @@ def append_entries(draw: st.DrawFn) -> AppendEntries:
 
 
 messages: st.SearchStrategy[Message] = st.one_of(
-    st.builds(RequestVote, names, names, refs, counts, counts, counts, st.booleans(), maybe_refs),
+    st.builds(RequestVote, names, names, refs, counts, counts, counts, st.booleans(), maybe_refs, st.booleans()),
+    st.builds(TimeoutNow, names, names, refs, counts),
     st.builds(Vote, names, names, refs, counts, st.booleans(), st.booleans(), maybe_refs),
     st.builds(Appended, names, names, refs, counts, st.booleans(), counts, maybe_refs, maybe_refs, maybe_refs),
     append_entries(),

@@ -167,6 +167,16 @@ def _read(args: argparse.Namespace) -> int:
     return Exit.STOPPED
 
 
+def _transfer(args: argparse.Namespace) -> int:
+    with _client(args, args.address, timeout=args.timeout + 5) as client:
+        try:
+            heir = client.transfer(args.to, timeout=args.timeout, force=args.force)
+        except (RequestRefused, Unreachable) as error:
+            return _complain(Exit.UNEXPECTED, f"not handed over: {error}")
+    print(f"the office of LEADER was handed over to {heir}; who had it ends, with status {int(Exit.HANDED_OVER)}")
+    return Exit.STOPPED
+
+
 def _catalog(args: argparse.Namespace, verb: catalog.Verb) -> int:
     with _client(args, args.node, timeout=args.timeout) as client:
         try:
@@ -297,6 +307,21 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("--first", type=int, default=1, metavar="INDEX", help="first log index (1)")
     read.add_argument("--last", type=int, metavar="INDEX", help="last log index (the end)")
 
+    transfer = _command(commands, "transfer", _transfer, "let another voter lead; the node that led ends")
+    transfer.epilog = "example: hacoord transfer 127.0.0.1:7001 127.0.0.1:7002 --to n2 --secret-file secret"
+    transfer.add_argument("address", nargs="+", metavar="HOST:PORT", help="some nodes; they know who leads")
+    transfer.add_argument("--to", metavar="NAME", help="who is to lead (whoever has most of the log)")
+    transfer.add_argument(
+        "--timeout",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long to wait until it has all of the log (10)",
+    )
+    transfer.add_argument(
+        "--force", action="store_true", help="do not wait; then it may well be another who is elected"
+    )
+
     simulate = _command(
         commands, "simulate", _simulate, "run a cluster in virtual time, from a seed, and leave its traces"
     )
@@ -331,7 +356,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verbs: list[argparse.ArgumentParser] = []
     catalog.add_commands(of_catalog)
-    for client in (status, append, read, *verbs):
+    for client in (status, append, read, transfer, *verbs):
         client.add_argument("--secret-file", type=Path, required=True, metavar="FILE", help="the cluster's secret")
     return parser
 

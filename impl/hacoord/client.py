@@ -178,12 +178,12 @@ class Client:
                     reason = str(error)
                     continue
                 match reply:
-                    case {"receipt": dict()} | {"point": dict()}:
+                    case {"receipt": dict()} | {"point": dict()} | {"handed_over": str()}:
                         self._leader = address
                         return reply
                     case {"error": "unknown", "reason": str(why)}:
                         raise OutcomeUnknown(why)
-                    case {"error": "bad_request", "reason": str(why)}:
+                    case {"error": "bad_request" | "timeout" | "lost", "reason": str(why)}:
                         raise RequestRefused(why)
                     case {"error": "not_leader", "reason": str(why), "address": str(leader)} if leader != address:
                         reason = why
@@ -233,6 +233,20 @@ class Client:
             if following > commit or following <= first:
                 return
             first = following
+
+    def transfer(self, to: str | None = None, *, timeout: float = 10.0, force: bool = False) -> str:
+        """Have the LEADER hand its office over to another voter, and end; returns to whom it did.
+
+        `to` None leaves the choice to the LEADER. It waits at most `timeout` seconds until the other has its whole log,
+        and goes on as before if that takes longer; with `force` it does not wait. Raises RequestRefused, Unreachable.
+        """
+        try:
+            reply = self._ask_leader(
+                {"op": "transfer", "to": to, "timeout": float(timeout), "force": force}, ambiguous=False
+            )
+        except _NoLeader as error:
+            raise Unreachable(str(error)) from error
+        return str(reply["handed_over"])
 
     def ask(self, address: str, request: dict[str, object]) -> dict[str, object]:
         """One node's own reply to a request that changes nothing. Raises Unreachable, RequestRefused."""

@@ -75,6 +75,15 @@ class StateChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Shutdown:
+    """How a node leaves in good order."""
+
+    patience: float = number(
+        5.0, 0, 3600, "s", "how long a LEADER that is to stop waits for another to take over, and then leaves anyway"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything `hacoord serve` needs to know beside its data directory."""
 
@@ -86,6 +95,7 @@ class Config:
     election: Election = Election()
     batch: Batch = Batch()
     state_change: StateChange = StateChange()
+    shutdown: Shutdown = Shutdown()
 
 
 SETTINGS: dict[str, Setting] = settings(Config)

@@ -15,7 +15,18 @@ import re
 import struct
 from collections.abc import Callable
 
-from hacoord.raft.messages import DIGEST_SIZE, Appended, AppendEntries, Entry, Kind, Message, Ref, RequestVote, Vote
+from hacoord.raft.messages import (
+    DIGEST_SIZE,
+    Appended,
+    AppendEntries,
+    Entry,
+    Kind,
+    Message,
+    Ref,
+    RequestVote,
+    TimeoutNow,
+    Vote,
+)
 
 MAX_FRAME = 8 * 1024 * 1024
 """Default limit of a frame's body, in bytes."""
@@ -23,7 +34,7 @@ MAX_FRAME = 8 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
 _HEAD = struct.Struct(">BI")
 _ROW = struct.Struct(f">QBI{DIGEST_SIZE}s")
-_REQUEST_VOTE, _VOTE, _APPEND_ENTRIES, _APPENDED = 1, 2, 3, 4
+_REQUEST_VOTE, _VOTE, _APPEND_ENTRIES, _APPENDED, _TIMEOUT_NOW = 1, 2, 3, 4, 5
 _KINDS = {int(kind): kind for kind in Kind}
 _INC = re.compile(r"[0-9]{1,18}-[0-9a-f]{8}")
 _LIMIT = 2**63  # integers fit SQLite's
@@ -125,7 +136,9 @@ def encode_message(message: Message) -> bytes:
     if isinstance(m, Appended):
         return _pack(_APPENDED, [m.src, m.dst, m.ref, m.term, m.ok, m.match, m.store, m.read, m.confirm])
     if isinstance(m, RequestVote):
-        return _pack(_REQUEST_VOTE, [m.src, m.dst, m.ref, m.term, m.last, m.last_term, m.pre, m.campaign])
+        return _pack(_REQUEST_VOTE, [m.src, m.dst, m.ref, m.term, m.last, m.last_term, m.pre, m.campaign, m.heir])
+    if isinstance(m, TimeoutNow):
+        return _pack(_TIMEOUT_NOW, [m.src, m.dst, m.ref, m.term])
     return _pack(_VOTE, [m.src, m.dst, m.ref, m.term, m.granted, m.pre, m.grant])
 
 
@@ -150,11 +163,12 @@ def decode_message(body: bytes) -> Message:
 
 
 def _decode_request_vote(header: list[object], body: bytes, end: int) -> Message:
-    src, dst, ref, term, last, last_term, pre, campaign = header
+    src, dst, ref, term, last, last_term, pre, campaign, heir = header
     _ends(body, end)
     return RequestVote(
-        _name(src), _name(dst), _ref(ref), _int(term), _int(last), _int(last_term), _bool(pre), _opt(campaign)
-    )
+        _name(src), _name(dst), _ref(ref), _int(term), _int(last), _int(last_term), _bool(pre), _opt(campaign),
+        _bool(heir),
+    )  # fmt: skip
 
 
 def _decode_vote(header: list[object], body: bytes, end: int) -> Message:
@@ -193,11 +207,18 @@ def _decode_append_entries(header: list[object], body: bytes, end: int) -> Messa
     )  # fmt: skip
 
 
+def _decode_timeout_now(header: list[object], body: bytes, end: int) -> Message:
+    src, dst, ref, term = header
+    _ends(body, end)
+    return TimeoutNow(_name(src), _name(dst), _ref(ref), _int(term))
+
+
 _DECODERS: dict[int, Callable[[list[object], bytes, int], Message]] = {
     _REQUEST_VOTE: _decode_request_vote,
     _VOTE: _decode_vote,
     _APPEND_ENTRIES: _decode_append_entries,
     _APPENDED: _decode_appended,
+    _TIMEOUT_NOW: _decode_timeout_now,
 }
 
 

@@ -23,7 +23,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from hacoord.config import Address, Config, parse_address
-from hacoord.ha.frontend import EXIT_LOST_LEADERSHIP, Frontend, FrontendType
+from hacoord.ha.frontend import EXIT_HANDED_OVER, EXIT_LOST_LEADERSHIP, Frontend, FrontendType
 from hacoord.ha.state_change import Execution, IllegalTransition, StateChangeExecutor, StateChangeFailed
 from hacoord.journal import Journal, NotLeader, Outcome, OutcomeUnknown, Overloaded, ReadPoint, Receipt, ReplayFailed
 from hacoord.machine import StateMachine
@@ -44,7 +44,7 @@ from hacoord.transport import (
 
 log = logging.getLogger(__name__)
 
-OPERATIONS = frozenset({"append", "status", "read_point", "read", "fault"})
+OPERATIONS = frozenset({"append", "status", "read_point", "read", "transfer", "fault"})
 """What a node answers by itself."""
 
 Handler = Callable[[Mapping[str, object], Callable[[dict[str, object]], None]], None]
@@ -68,6 +68,7 @@ class Exit(IntEnum):
     STATE_CHANGE = 8
     REPLAY = 9
     DIVERGED = 10
+    HANDED_OVER = EXIT_HANDED_OVER
 
 
 class NodeFailed(Exception):
@@ -129,6 +130,9 @@ class Node:
         self.frontend = Frontend(self._raft, self._outbox)
         self.journal = Journal(self.frontend, config.batch, self._transport.wake)
         self._drain = config.election.timeout
+        self._leave_by = config.shutdown.patience
+        # Who asked for the handover under way, and to whom.
+        self._handover: tuple[ClientRequest, str] | None = None
         self._executor = StateChangeExecutor(config.state_change, done=self._transferred, failed=self._failed)
 
     @property
@@ -157,7 +161,7 @@ class Node:
         self._handlers[operation] = handler
 
     def stop(self) -> None:
-        """End in good order: finish what is proposed, then leave. From any thread, and from a signal handler."""
+        """End in good order: let another lead, finish what is proposed, leave. From any thread or signal handler."""
         self._stop.set()
         self._transport.wake()
 
@@ -189,6 +193,9 @@ class Node:
             try:
                 self._turn()
                 if self._stop.is_set():
+                    self._leave()
+                    if self._raft.heir:
+                        continue
                     drained_by = drained_by or time.monotonic() + self._drain
                     self.journal.close()
                     if not self.journal.has_proposed or time.monotonic() >= drained_by:
@@ -200,11 +207,13 @@ class Node:
         self._speak()
         self.journal.acknowledge()
         self.journal.answer()
+        self._tell_of_handover()
         self._transport.flush()
         if failure is not None:
             raise failure
         code = Exit(self.frontend.exit_code or 0)
-        log.log(logging.INFO if code is Exit.STOPPED else logging.ERROR, "node %s ends: %s", self.name, MEANING[code])
+        planned = code in (Exit.STOPPED, Exit.HANDED_OVER)
+        log.log(logging.INFO if planned else logging.ERROR, "node %s ends: %s", self.name, MEANING[code])
         return code
 
     def _turn(self) -> None:
@@ -226,9 +235,10 @@ class Node:
         if self.frontend.stopped:
             return
         self.journal.acknowledge()
-        self._hand_over()
+        self._carry_out()
         self._speak()
         self.journal.answer()
+        self._tell_of_handover()
         self._transport.flush()
 
     def _patience(self) -> float:
@@ -254,7 +264,16 @@ class Node:
             self._storage.save(write)
             self._raft.persisted()
 
-    def _hand_over(self) -> None:
+    def _leave(self) -> None:
+        """The first thing to do on the way out, once: as the LEADER, let another voter lead, if one answers."""
+        if self.frontend.leaving:
+            return
+        self.frontend.leaving = True
+        heir = self._raft.best_heir()
+        if self.frontend.ready and not self._raft.heir and heir:
+            self.frontend.hand_over(heir, self._leave_by)
+
+    def _carry_out(self) -> None:
         """Have the transition that is due carried out on the executor's thread."""
         new = self.frontend.wanted()
         if new is None:
@@ -295,6 +314,8 @@ class Node:
                 self.journal.submit_read(lambda outcome: self._reply(request, self.outcome(outcome)))
             case {"op": "read", "first": int(first), "last": int(last)}:
                 self._reply(request, self._read(first, last))
+            case {"op": "transfer", "to": str() | None as to, "timeout": float(timeout), "force": bool(force)}:
+                self._transfer(request, to, timeout, force)
             case {"op": "fault", **fault}:
                 self._reply(request, self._fault(fault))
             case {"op": str(operation)} if operation in self._handlers:
@@ -303,6 +324,35 @@ class Node:
                 asked = request.body.get("op")
                 reason = f"unknown operation {asked!r}, or wrong fields: was node {self.name} started for it?"
                 self._reply(request, {"error": "bad_request", "reason": reason})
+
+    def _transfer(self, request: ClientRequest, to: str | None, timeout: float, force: bool) -> None:
+        """Begin to hand over; the reply comes when that is done, or has come to nothing."""
+        heir = to or self._raft.best_heir()
+        try:
+            if heir is None:
+                raise ValueError(f"no other voter answers {self.name}: there is nobody to hand over to")
+            self.frontend.hand_over(heir, timeout, force=force)
+        except NotLeader as refusal:
+            self._reply(request, self.outcome(refusal))
+        except ValueError as error:
+            self._reply(request, {"error": "bad_request", "reason": str(error)})
+        else:
+            log.info("node %s hands over to %s", self.name, heir)
+            self._handover = request, heir
+
+    def _tell_of_handover(self) -> None:
+        """Answer whoever asked for a handover, once it is clear what has become of it."""
+        if self._handover is None or self._raft.heir:
+            return
+        (request, heir), self._handover = self._handover, None
+        if self._raft.handed_over:
+            self._reply(request, {"handed_over": heir})
+        elif self.frontend.stopped:
+            reason = f"{self.name} lost its office before {heir} was ready for it"
+            self._reply(request, {"error": "lost", "reason": reason})
+        else:
+            reason = f"{heir} did not take over in time; {self.name} goes on as LEADER"
+            self._reply(request, {"error": "timeout", "reason": reason})
 
     def _reply(self, request: ClientRequest, body: dict[str, object]) -> None:
         self._transport.reply(request, {**body, "ref": self._traced})
@@ -410,5 +460,6 @@ MEANING: dict[Exit, str] = {
     Exit.REFUSED: "so many members refused it that it can't be part of a majority",
     Exit.STATE_CHANGE: "a change of the frontend's type failed or hung",
     Exit.REPLAY: "the embedding system could not replay a committed entry",
+    Exit.HANDED_OVER: "it handed its office over as it was asked to; start it again, and it joins as INIT",
     Exit.DIVERGED: "its log contradicts the leader's",
 }

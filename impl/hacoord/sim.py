@@ -201,7 +201,7 @@ class Cluster:
 
     def leaders(self) -> list[str]:
         """The running nodes at which clients may write; more than one while a deposed LEADER has not noticed."""
-        return [n for n, p in self.running.items() if p.frontend.ready]
+        return [n for n, p in self.running.items() if p.frontend.takes_in]
 
     def write(self, name: str, count: int = 1) -> None:
         """Clients write `count` entries at a node that is ready."""
@@ -216,6 +216,11 @@ class Cluster:
         """Clients read at a node that is ready."""
         for client in [self._rng.choice(self.clients) for _ in range(count)]:
             self.running[name].waiting.append((client, *client.invoke("read")))
+        self._turn(name)
+
+    def hand_over(self, name: str, heir: str, *, force: bool = False) -> None:
+        """Have a node that is ready hand over to another voter, within a second."""
+        self.running[name].frontend.hand_over(heir, 1.0, force=force)
         self._turn(name)
 
     def carry_out(self, name: str) -> None:
@@ -242,7 +247,7 @@ class Cluster:
 
     def _turn(self, name: str) -> None:
         process = self.running[name]
-        if process.waiting and not process.reading and process.frontend.ready:
+        if process.waiting and not process.reading and process.frontend.takes_in:
             process.reading, process.waiting = process.waiting, []
             process.frontend.read_start()
         try:
@@ -312,13 +317,14 @@ def _version(raft: Raft, key: str, index: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """How unkind the scheduler is: probabilities per message, mean seconds between crashes and between partitions."""
+    """How unkind the scheduler is: probabilities per message, mean seconds between crashes, cuts, transfers."""
 
     drop: float = 0.0
     duplicate: float = 0.0
     delay: tuple[float, float] = (0.001, 0.005)
     crash_every: float | None = None
     partition_every: float | None = None
+    transfer_every: float | None = None
     downtime: tuple[float, float] = (0.5, 3.0)
 
 
@@ -357,6 +363,8 @@ class Simulation:
             self._every(self._faults.crash_every, self._crash_one)
         if self._faults.partition_every:
             self._every(self._faults.partition_every, self._cut_some)
+        if self._faults.transfer_every:
+            self._every(self._faults.transfer_every, self._transfer)
         self._after_step()
 
     def run(self, until: Callable[[], bool]) -> None:
@@ -410,6 +418,13 @@ class Simulation:
     def _read(self) -> None:
         for name in self.cluster.leaders():
             self.cluster.read(name)
+
+    def _transfer(self) -> None:
+        """One who leads hands over, to anybody."""
+        for name in self.cluster.leaders()[:1]:
+            heirs = [n for n in self.cluster.names if n != name and n.startswith("n")]
+            if heirs:
+                self.cluster.hand_over(name, self._rng.choice(heirs), force=self._rng.random() < 0.2)
 
     def _crash_one(self) -> None:
         if not self.cluster.running:

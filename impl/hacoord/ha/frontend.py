@@ -16,6 +16,7 @@ from hacoord.raft.messages import Kind, Message, Ref
 from hacoord.raft.outbox import Outbox
 
 EXIT_LOST_LEADERSHIP = 3
+EXIT_HANDED_OVER = 11
 
 
 class FrontendType(Enum):
@@ -50,11 +51,18 @@ class Frontend:
         self._outbox = outbox
         self._transferring: tuple[FrontendType, int] | None = None
         self._identity_index = 0
+        self.leaving = False
+        """Whether this process is to end in good order anyway, so that a LEADER which loses its office ends with 0."""
 
     @property
     def ready(self) -> bool:
         """Whether clients may write here: LEADER, and the entry that says who leads is committed."""
         return self.type is FrontendType.LEADER and self.raft.commit_index >= self._identity_index and not self.stopped
+
+    @property
+    def takes_in(self) -> bool:
+        """Whether writes and reads are taken in now: ready, and not about to hand over."""
+        return self.ready and self.raft.heir is None
 
     @property
     def stopped(self) -> bool:
@@ -83,7 +91,17 @@ class Frontend:
 
     def _watch(self) -> None:
         if self.type is FrontendType.LEADER and self.raft.role is not Role.LEADER:
-            self.exit(EXIT_LOST_LEADERSHIP)
+            lost = EXIT_HANDED_OVER if self.raft.handed_over else EXIT_LOST_LEADERSHIP
+            self.exit(0 if self.leaving else lost)
+
+    def hand_over(self, heir: str, patience: float, *, force: bool = False) -> None:
+        """Take in nothing more, and let another voter lead once it has everything; then end.
+
+        If it does not within `patience` seconds, this LEADER goes on. With `force` the heir is asked at once, whatever
+        it has. Raises NotLeader, and ValueError when the heir is no other voter.
+        """
+        self._demand_ready()
+        self.raft.hand_over(heir, patience, force=force)
 
     def wanted(self) -> FrontendType | None:
         """The transition to carry out now, offered once; None while one is under way or nothing is to change."""
@@ -154,7 +172,7 @@ class Frontend:
         return self.raft.read_serve(index)
 
     def _demand_ready(self) -> None:
-        if not self.ready:
+        if not self.takes_in:
             leader = self.raft.leader
             raise NotLeader(None if leader == self.raft.name else leader)
 

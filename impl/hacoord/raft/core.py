@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from hacoord.raft.handover import Handover
 from hacoord.raft.leadership import Leadership, Limits
 from hacoord.raft.log import Log, epoch_record
 from hacoord.raft.messages import (
@@ -32,6 +33,7 @@ from hacoord.raft.messages import (
     Persist,
     Ref,
     RequestVote,
+    TimeoutNow,
     Vote,
 )
 from hacoord.raft.outbox import Event, Outbox
@@ -107,6 +109,8 @@ class Raft:
         self._deadline = now
         self._ballots: dict[str, Ref | None] = {}
         self._leadership: Leadership | None = None
+        self._handover: Handover | None = None
+        self.handed_over = False
         self._quorum_check = now
         self._campaign: Ref | None = None
         self._commit_ref: Ref | None = None
@@ -169,6 +173,7 @@ class Raft:
             return
         if self._leadership:
             self._leadership.heartbeat()
+            self._press_heir(now)
             self._deadline = now + self._timing.heartbeat
             if now >= self._quorum_check:
                 self._check_quorum(self._leadership)
@@ -191,6 +196,8 @@ class Raft:
                 self._on_append_entries(message)
             case Appended():
                 self._on_appended(message)
+            case TimeoutNow():
+                self._on_timeout_now(message)
 
     def propose(self, kind: Kind, data: Sequence[bytes]) -> tuple[int, int]:
         """Append entries as the leader; returns the first and last index. Raises NotLeader."""
@@ -247,6 +254,7 @@ class Raft:
             self._commit_what_a_quorum_stored(self._leadership)
             for to, prev, entries in self._leadership.frames(self.log, self.commit_index):
                 self._send_entries(to, prev, entries)
+            self._ask_heir(self._leadership)
         elif self._owes_answer:
             if self._matched == self.log.last:
                 self.store(self._matched)
@@ -348,15 +356,17 @@ class Raft:
         self.role = Role.FOLLOWER
         self.leader = None
         self._leadership = None
+        self.handed_over = self._handover is not None and self._handover.asked
+        self._handover = None
         self.reads.forget()
         self._wait_for_election()
 
-    def _ask_for_votes(self, term: int, pre: bool) -> None:
+    def _ask_for_votes(self, term: int, pre: bool, heir: bool = False) -> None:
         for name in self.peers:
             if name in self.voters:
                 ref, campaign = self.outbox.newest, None if pre else self._campaign
                 self.outbox.send(
-                    RequestVote(self.name, name, ref, term, self.log.last, self.log.last_term, pre, campaign)
+                    RequestVote(self.name, name, ref, term, self.log.last, self.log.last_term, pre, campaign, heir)
                 )
 
     def _precampaign(self) -> None:
@@ -366,7 +376,7 @@ class Raft:
         self._ask_for_votes(self.term + 1, pre=True)
         self._count_votes()
 
-    def campaign(self) -> None:
+    def campaign(self, heir: bool = False) -> None:
         """Stand for election in the next term, with one's own vote (Ballot: Campaign)."""
         self._leave_term(self.term + 1)
         self.role = Role.CANDIDATE
@@ -376,12 +386,13 @@ class Raft:
         )
         self._ballots = {self.name: self._campaign}
         self._wait_for_election()
-        self._ask_for_votes(self.term, pre=False)
+        self._ask_for_votes(self.term, pre=False, heir=heir)
 
     def _on_request_vote(self, m: RequestVote) -> None:
         # A node that hears from a leader disturbs nobody and lets nobody disturb it (thesis 4.2.3).
-        content = self.role is Role.LEADER or (
-            self.leader is not None and self._now < self._leader_seen + self._timing.election
+        content = not m.heir and (
+            self.role is Role.LEADER
+            or (self.leader is not None and self._now < self._leader_seen + self._timing.election)
         )
         up_to_date = (m.last_term, m.last) >= (self.log.last_term, self.log.last)
         if m.pre:
@@ -437,6 +448,47 @@ class Raft:
         self._quorum_check = self._now + self._timing.election
         self._deadline = self._now + self._timing.heartbeat
         self.epoch_index, _ = self.propose(Kind.EPOCH, [epoch_record(self.log.last_epoch + 1, self.name)])
+
+    def hand_over(self, heir: str, patience: float, *, force: bool = False) -> None:
+        """Let a voter succeed this leader within so many seconds; with `force` whether or not it has the whole log.
+
+        Propose nothing while `heir` is set; it is None again when that has come to nothing. Raises NotLeader, and
+        ValueError when the heir is no other voter.
+        """
+        if self.role is not Role.LEADER:
+            raise NotLeader(self.leader)
+        if heir == self.name or heir not in self.voters:
+            raise ValueError(f"{heir} is no other voter of the group: one of them has to succeed {self.name}")
+        self._handover = Handover(heir, self._now + patience, force)
+
+    @property
+    def heir(self) -> str | None:
+        """Whom this leader is handing over to. Afterwards `handed_over` says whether it was asked to stand."""
+        return self._handover.heir if self._handover else None
+
+    def best_heir(self) -> str | None:
+        """The other voter that has most of this leader's log, of those that answer; None if there is none."""
+        if self._leadership is None:
+            return None
+        alive = self._leadership.heard_since(self._now - self._timing.election).intersection(self.voters)
+        return max(sorted(alive), key=self._leadership.stored, default=None)
+
+    def _press_heir(self, now: float) -> None:
+        """A heartbeat is due: ask the heir again, or give the attempt up."""
+        if self._handover:
+            self._handover.asked = False
+            if now >= self._handover.until:
+                self._handover = None
+
+    def _ask_heir(self, leadership: Leadership) -> None:
+        handover = self._handover
+        if handover and handover.due(leadership.stored(handover.heir), self.commit_index, self.log.last):
+            handover.asked = True
+            self.outbox.send(TimeoutNow(self.name, handover.heir, self.outbox.newest, self.term))
+
+    def _on_timeout_now(self, m: TimeoutNow) -> None:
+        if m.term == self.term and m.src == self.leader and self.name in self.voters:
+            self.campaign(heir=True)
 
     def _check_quorum(self, leadership: Leadership) -> None:
         """Step down when more than half of the voters have been silent for an election timeout (thesis 6.2)."""

@@ -61,6 +61,10 @@ class Leadership:
         for peer in self._peers.values():
             peer.due = True
 
+    def stored(self, name: str) -> int:
+        """How far a peer is known to have stored this leader's log."""
+        return self._peers[name].match
+
     def heard_since(self, then: float) -> set[str]:
         """The peers that have answered since a time in seconds."""
         return {name for name, peer in self._peers.items() if peer.heard >= then}

@@ -76,7 +76,10 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class RequestVote:
-    """A candidate asks for a vote; with `pre` it only asks whether it would get one, and nothing is promised."""
+    """A candidate asks for a vote; with `pre` it only asks whether it would get one, and nothing is promised.
+
+    With `heir`, the leader of the term before has asked the candidate to succeed it: nobody need protect that leader.
+    """
 
     src: str
     dst: str
@@ -86,6 +89,7 @@ class RequestVote:
     last_term: int
     pre: bool
     campaign: Ref | None
+    heir: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,4 +144,14 @@ class Appended:
     confirm: Ref | None = None
 
 
-Message = RequestVote | Vote | AppendEntries | Appended
+@dataclass(frozen=True, slots=True)
+class TimeoutNow:
+    """The leader asks a voter that has its whole log to stand for election at once (Ongaro's thesis, 3.10)."""
+
+    src: str
+    dst: str
+    ref: Ref
+    term: int
+
+
+Message = RequestVote | Vote | AppendEntries | Appended | TimeoutNow

@@ -1,0 +1,79 @@
+"""A LEADER that leaves on purpose: by request, by SIGTERM, and node after node while a client goes on writing."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+
+import pytest
+from test_three_processes import HACOORD, NODES, PATIENCE, Cluster
+from test_three_processes import client as client  # a fixture
+from test_three_processes import cluster as cluster  # a fixture
+
+from hacoord.client import Client, RequestRefused
+from hacoord.node import Exit
+
+
+def test_a_leader_hands_over_to_whom_it_is_told(cluster: Cluster, client: Client) -> None:
+    cluster.start(*NODES)
+    old = cluster.leader()
+    cluster.write(client, 5)
+    heir, third = (node for node in NODES if node != old)
+    addresses = list(cluster.address.values())
+    with pytest.raises(RequestRefused, match="no other voter"):
+        cluster.asker.transfer(old)
+    done = subprocess.run(
+        [*HACOORD, "transfer", *addresses, "--to", heir, "--secret-file", str(cluster.secret_file)],
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"handed over to {heir}" in done.stdout
+    assert cluster.processes[old].wait(PATIENCE) == Exit.HANDED_OVER
+    assert cluster.leader() == heir
+    cluster.write(client, 5)
+    cluster.start(old)
+    cluster.follows(old)
+    # Who is not there cannot take over: nothing is lost, and the LEADER goes on.
+    cluster.processes[third].kill()
+    cluster.processes[third].wait(PATIENCE)
+    with pytest.raises(RequestRefused, match="did not take over in time"):
+        cluster.asker.transfer(third, timeout=0.3)
+    assert cluster.leader() == heir
+    cluster.write(client, 5)
+    cluster.stop()
+    cluster.judge()
+
+
+def test_nodes_are_restarted_one_after_the_other_under_a_writing_client(cluster: Cluster, client: Client) -> None:
+    """Nobody has to be waited for: every write is acknowledged, and every node ends with 0."""
+    cluster.start(*NODES)
+    cluster.leader()
+    over = threading.Event()
+    failures: list[str] = []
+    written: list[int] = []
+
+    def write() -> None:
+        while not over.is_set():
+            try:
+                written.append(client.append(b"x").index)
+            except Exception as error:  # whatever it is, the test tells of it
+                failures.append(repr(error))
+                return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for node in NODES:
+            before = len(written)
+            cluster.processes[node].terminate()
+            assert cluster.processes[node].wait(PATIENCE) == 0
+            cluster.until("writes go on", lambda n=before: len(written) > n + 5 or bool(failures))  # type: ignore[misc]
+            cluster.start(node)
+            cluster.leader()
+    finally:
+        over.set()
+        writer.join(PATIENCE)
+    assert not failures
+    assert len(set(written)) == len(written)
+    cluster.stop()
+    cluster.judge()
