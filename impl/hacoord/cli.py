@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hacoord import __version__
+from hacoord import __version__, frontends, logs
 from hacoord.catalog import commands as catalog
 from hacoord.catalog.machine import BadCommand
 from hacoord.catalog.service import serve
@@ -76,8 +75,8 @@ def _init(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     config = load(args.config) if args.config else Config()
+    logs.set_up(config.log.format)
     secret_file: Path | None = args.secret_file or config.secret_file
     if secret_file is None:
         raise ConfigError("no secret: name its file with --secret-file, or as secret_file in the configuration")
@@ -114,16 +113,32 @@ def _status(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows, indent=2))
     else:
-        _print_table(rows)
+        _print_status(rows)
     return Exit.UNEXPECTED if any("error" in row for row in rows) else Exit.STOPPED
 
 
-def _print_table(rows: Sequence[dict[str, object]]) -> None:
-    answers = [row for row in rows if "error" not in row]
-    cells = [[_cell(row[column]) for column in _COLUMNS] for row in answers]
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *cells, strict=True)]
-    for line in [_COLUMNS, *cells] if answers else []:
+def _show_frontends(args: argparse.Namespace) -> int:
+    with _client(args, args.address, timeout=2.0) as client:
+        try:
+            rows = frontends.rows(client, args.address)
+        except Unreachable as error:
+            return _complain(Exit.UNEXPECTED, str(error))
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        _print_table(rows, frontends.COLUMNS)
+    return Exit.STOPPED
+
+
+def _print_table(rows: Sequence[dict[str, object]], columns: Sequence[str]) -> None:
+    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for line in [columns, *cells] if rows else []:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _print_status(rows: Sequence[dict[str, object]]) -> None:
+    _print_table([row for row in rows if "error" not in row], _COLUMNS)
     for row in rows:
         if "error" in row:
             print(f"hacoord: {row['error']}", file=sys.stderr)
@@ -291,6 +306,12 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("address", nargs="+", metavar="HOST:PORT", help="a node")
     status.add_argument("--json", action="store_true", help="as JSON")
 
+    parts = commands.add_parser("show", help="show the frontends of a cluster").add_subparsers(required=True)
+    frontend = _command(parts, "frontends", _show_frontends, "show all frontends of a cluster, from any of its nodes")
+    frontend.epilog = "example: hacoord show frontends 127.0.0.1:7001 127.0.0.1:7002 --secret-file secret"
+    frontend.add_argument("address", nargs="+", metavar="HOST:PORT", help="some nodes; the first that answers will do")
+    frontend.add_argument("--json", action="store_true", help="as JSON")
+
     append = _command(commands, "append", _append, "write one journal entry, at whichever node leads")
     append.epilog = 'example: hacoord append 127.0.0.1:7001 127.0.0.1:7002 --data "hello" --secret-file secret'
     append.add_argument("address", nargs="+", metavar="HOST:PORT", help="some nodes; they know who leads")
@@ -356,7 +377,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verbs: list[argparse.ArgumentParser] = []
     catalog.add_commands(of_catalog)
-    for client in (status, append, read, transfer, *verbs):
+    for client in (status, frontend, append, read, transfer, *verbs):
         client.add_argument("--secret-file", type=Path, required=True, metavar="FILE", help="the cluster's secret")
     return parser
 

@@ -25,6 +25,7 @@ from hacoord.settings import (
     ConfigError,
     Setting,
     address,
+    choice,
     flag,
     number,
     parse_address,
@@ -84,6 +85,20 @@ class Shutdown:
 
 
 @dataclass(frozen=True, slots=True)
+class Http:
+    """Monitoring over HTTP (docs/monitoring.md)."""
+
+    listen: Address | None = address("host:port on loopback for `/metrics`, `/health` and `/status`", "no HTTP")
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What `hacoord serve` writes to standard error."""
+
+    format: str = choice("text", ("json",), "how: one line of words with `key=value`, or one JSON object, for each")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything `hacoord serve` needs to know beside its data directory."""
 
@@ -96,6 +111,8 @@ class Config:
     batch: Batch = Batch()
     state_change: StateChange = StateChange()
     shutdown: Shutdown = Shutdown()
+    http: Http = Http()
+    log: Log = Log()
 
 
 SETTINGS: dict[str, Setting] = settings(Config)

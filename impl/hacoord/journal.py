@@ -82,6 +82,14 @@ class ReplayFailed(Exception):
 Outcome = Receipt | ReadPoint | NotLeader | Overloaded | OutcomeUnknown
 Answer = Callable[[Outcome], None]
 
+OUTCOME_NAMES: dict[type[Outcome], str] = {
+    Receipt: "committed",
+    ReadPoint: "read",
+    NotLeader: "not_leader",
+    Overloaded: "overloaded",
+    OutcomeUnknown: "unknown",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class _Write:
@@ -113,6 +121,8 @@ class Journal:
         # What the machine said of the entries that are still to be acknowledged here, by index.
         self._results: dict[int, object] = {}
         self._epochs: list[tuple[int, int]] = []
+        self.outcomes = dict.fromkeys(OUTCOME_NAMES.values(), 0)
+        """What became of writes and reads so far, and how often."""
         self.applied = 0
         """Index of the last log entry that has been replayed."""
 
@@ -197,7 +207,7 @@ class Journal:
                 refusal = None
                 self._waiting.append(_Write(data, answer, start))
         if refusal is not None and start():
-            answer(refusal)
+            self._tell(answer, refusal)
 
     def submit_read(self, answer: Answer) -> None:
         """Queue a linearizable read; `answer` is called once, in the loop, with what became of it."""
@@ -210,12 +220,17 @@ class Journal:
                 refusal = None
                 self._reads_waiting.append(answer)
         if refusal is not None:
-            answer(refusal)
+            self._tell(answer, refusal)
 
     @property
     def has_waiting(self) -> bool:
         """Whether writes wait for the next turn, or reads that need not wait for others."""
         return bool(self._waiting or (self._reads_waiting and not self._reading))
+
+    @property
+    def depth(self) -> tuple[int, int, int]:
+        """Writes that wait, writes proposed and not yet acknowledged, reads not yet answered."""
+        return len(self._waiting), len(self._proposed), len(self._reads_waiting) + len(self._reading)
 
     def propose(self) -> None:
         """Put what waits into the log, as much as one turn takes, and begin to answer reads; or have them refused."""
@@ -311,7 +326,12 @@ class Journal:
         """Tell the callers what became of their writes and reads. Only after the Acks have been traced."""
         due, self._due = self._due, []
         for answer, outcome in due:
-            answer(outcome)
+            self._tell(answer, outcome)
+
+    def _tell(self, answer: Answer, outcome: Outcome) -> None:
+        with self._lock:  # other threads are refused on their own thread
+            self.outcomes[OUTCOME_NAMES[type(outcome)]] += 1
+        answer(outcome)
 
     def close(self) -> None:
         """Refuse what comes from now on and what waits; what was proposed may still be acknowledged."""

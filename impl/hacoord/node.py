@@ -16,23 +16,28 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
-from enum import IntEnum
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
+from hacoord import __version__
 from hacoord.config import Address, Config, parse_address
-from hacoord.ha.frontend import EXIT_HANDED_OVER, EXIT_LOST_LEADERSHIP, Frontend, FrontendType
+from hacoord.exits import MEANING, Exit, NodeFailed, failures
+from hacoord.frontends import view
+from hacoord.ha.frontend import Frontend, FrontendType
 from hacoord.ha.state_change import Execution, IllegalTransition, StateChangeExecutor, StateChangeFailed
-from hacoord.journal import Journal, NotLeader, Outcome, OutcomeUnknown, Overloaded, ReadPoint, Receipt, ReplayFailed
+from hacoord.http import HttpServer
+from hacoord.journal import Journal, NotLeader, Outcome, ReplayFailed
 from hacoord.machine import StateMachine
-from hacoord.raft.core import LogDiverged, Raft, Timing
+from hacoord.monitor import Monitor
+from hacoord.pages import pages
+from hacoord.raft.core import Raft, Timing
 from hacoord.raft.leadership import Limits
 from hacoord.raft.messages import Ref
 from hacoord.raft.outbox import Outbox
-from hacoord.storage import Storage, StorageError
-from hacoord.trace import TraceFailed, TraceWriter
+from hacoord.replies import entries, fate
+from hacoord.storage import Storage
+from hacoord.trace import TraceWriter
 from hacoord.transport import (
     ClientConnection,
     ClientRequest,
@@ -42,41 +47,15 @@ from hacoord.transport import (
     TransportError,
 )
 
+__all__ = ["MEANING", "Exit", "Node", "NodeFailed"]
+
 log = logging.getLogger(__name__)
 
-OPERATIONS = frozenset({"append", "status", "read_point", "read", "transfer", "fault"})
+OPERATIONS = frozenset({"append", "status", "frontends", "read_point", "read", "transfer", "fault"})
 """What a node answers by itself."""
 
 Handler = Callable[[Mapping[str, object], Callable[[dict[str, object]], None]], None]
 """Answers one request of an embedding system's own: the request, and the function to call with the reply."""
-
-READ_LIMIT = 1 << 20
-"""A reply to `read` holds entries of this many bytes at most, and always one if there is one."""
-
-
-class Exit(IntEnum):
-    """How a process of hacoord ends: its exit status. docs/operating.md has the same table."""
-
-    STOPPED = 0
-    UNEXPECTED = 1
-    USAGE = 2
-    LOST_LEADERSHIP = EXIT_LOST_LEADERSHIP
-    STORAGE = 4
-    TRACE = 5
-    LISTEN = 6
-    REFUSED = 7
-    STATE_CHANGE = 8
-    REPLAY = 9
-    DIVERGED = 10
-    HANDED_OVER = EXIT_HANDED_OVER
-
-
-class NodeFailed(Exception):
-    """The node could not start, or had to end; `code` is the exit status to end with."""
-
-    def __init__(self, code: Exit, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
 
 
 class Node:
@@ -84,7 +63,7 @@ class Node:
 
     def __init__(self, directory: Path, config: Config, secret: bytes, *, test_faults: bool = False) -> None:
         """Open the data directory and the port. Raises NodeFailed when that can't be done."""
-        with _failures():
+        with failures():
             self._open(directory, config, secret)
         self._test_faults = test_faults
         self._handlers: dict[str, Handler] = {}
@@ -109,9 +88,13 @@ class Node:
             undo.callback(self._transport.close)
             try:
                 self._transport.listen()
+                self._http = None if config.http.listen is None else HttpServer(config.http.listen)
             except TransportError as error:
                 raise NodeFailed(Exit.LISTEN, str(error)) from error
-            hard_state, entries = self._storage.load()
+            if self._http is not None:
+                undo.callback(self._http.close)
+                self._transport.watch(self._http.fileno(), self._http.poll)
+            hard_state, log_entries = self._storage.load()
             trace_dir = config.trace.dir or directory / "trace"
             self._trace = TraceWriter(trace_dir, cluster=cluster, node=name, inc=inc, required=config.trace.required)
             undo.pop_all()
@@ -123,7 +106,7 @@ class Node:
             self._outbox,
             now=time.monotonic(),
             hard_state=hard_state,
-            entries=entries,
+            entries=log_entries,
             timing=Timing(config.election.timeout, config.election.heartbeat),
             limits=Limits(frame_entries=config.batch.entries, frame_bytes=config.batch.bytes),
         )
@@ -134,6 +117,18 @@ class Node:
         # Who asked for the handover under way, and to whom.
         self._handover: tuple[ClientRequest, str] | None = None
         self._executor = StateChangeExecutor(config.state_change, done=self._transferred, failed=self._failed)
+        self._ordered = 0.0
+        self._monitor = Monitor(
+            self.frontend,
+            self.journal,
+            self._transport,
+            self._trace,
+            files=self._storage.files,
+            patience=config.election.timeout,
+            labels={"node": name, "cluster": cluster},
+        )
+        if self._http is not None:
+            self._http.pages |= pages(self._monitor, self.status)
 
     @property
     def address(self) -> Address:
@@ -171,12 +166,14 @@ class Node:
         Raises NodeFailed when the node can't go on, with the exit status and one line that says why.
         """
         try:
-            with _failures():
+            with failures():
                 return self._run()
         finally:
             self._executor.stop()
             self.journal.abandon()
             self._transport.close()
+            if self._http is not None:
+                self._http.close()
             self._trace.close()
             self._storage.close()
 
@@ -193,6 +190,7 @@ class Node:
             try:
                 self._turn()
                 if self._stop.is_set():
+                    self._monitor.draining = True
                     self._leave()
                     if self._raft.heir:
                         continue
@@ -218,15 +216,21 @@ class Node:
 
     def _turn(self) -> None:
         """Take in what has arrived and what is due; persist, trace, send; apply and answer."""
-        for item in self._transport.poll(self._patience()):
+        arrived = self._transport.poll(self._patience())
+        began = time.monotonic()
+        for item in arrived:
             if isinstance(item, ClientRequest):
                 self._request(item)
             else:
+                self._monitor.received(item)
                 self.frontend.step(item, time.monotonic())
         while self._calls:
             self._calls.popleft()()
+        if self._http is not None and self._http.deadline() <= time.monotonic():
+            self._http.poll()
         self.frontend.tick(time.monotonic())
         self.journal.propose()
+        self._monitor.proposed()
         self._speak()
         try:
             self.journal.replay()
@@ -240,12 +244,16 @@ class Node:
         self.journal.answer()
         self._tell_of_handover()
         self._transport.flush()
+        self._monitor.turned(began)
 
     def _patience(self) -> float:
         """Seconds the loop may sleep."""
         if self.journal.has_waiting or self._calls:
             return 0.0
-        return max(0.0, self.frontend.deadline() - time.monotonic())
+        deadline = self.frontend.deadline()
+        if self._http is not None:
+            deadline = min(deadline, self._http.deadline())
+        return max(0.0, deadline - time.monotonic())
 
     def _speak(self) -> None:
         """Persist, trace, send, until there is nothing more to persist."""
@@ -253,6 +261,7 @@ class Node:
             events, messages = self._raft.take()
             if events:
                 self._trace.write(events)
+                self._monitor.traced(events)
                 self._traced = Ref(self._traced.node, self._traced.inc, events[-1].seq)
             for message in messages:
                 self._transport.send(message)
@@ -261,7 +270,9 @@ class Node:
             write = self._raft.to_persist()
             if write is None:
                 return
+            began = time.monotonic()
             self._storage.save(write)
+            self._monitor.synced(write, time.monotonic() - began)
             self._raft.persisted()
 
     def _leave(self) -> None:
@@ -279,6 +290,7 @@ class Node:
         if new is None:
             return
         epoch = self._raft.log.last_epoch if new is FrontendType.LEADER else None
+        self._ordered = time.monotonic()
         try:
             self._executor.notify(self.frontend.type, new, epoch)
         except IllegalTransition as error:
@@ -286,7 +298,14 @@ class Node:
 
     def _transferred(self, to: FrontendType) -> None:
         """From the executor's thread: the executions are done."""
-        self._calls.append(lambda: self.frontend.transferred(to))
+
+        def change() -> None:
+            old = self.frontend.type
+            self.frontend.transferred(to)
+            if self.frontend.type is not old:
+                self._monitor.transferred(old, self.frontend.type, time.monotonic() - self._ordered)
+
+        self._calls.append(change)
         self._transport.wake()
 
     def _failed(self, error: StateChangeFailed) -> None:
@@ -310,10 +329,12 @@ class Node:
                     self._reply(request, {"error": "bad_request", "reason": str(error)})
             case {"op": "status"}:
                 self._reply(request, self.status())
+            case {"op": "frontends"}:
+                self._reply(request, {"node": self.name, "frontends": view(self._raft, self.members, self._monitor)})
             case {"op": "read_point"}:
                 self.journal.submit_read(lambda outcome: self._reply(request, self.outcome(outcome)))
             case {"op": "read", "first": int(first), "last": int(last)}:
-                self._reply(request, self._read(first, last))
+                self._reply(request, entries(self.journal, first, last))
             case {"op": "transfer", "to": str() | None as to, "timeout": float(timeout), "force": bool(force)}:
                 self._transfer(request, to, timeout, force)
             case {"op": "fault", **fault}:
@@ -359,18 +380,7 @@ class Node:
 
     def outcome(self, outcome: Outcome) -> dict[str, object]:
         """What became of a write or a read, as a reply that `Client` understands."""
-        match outcome:
-            case Receipt():
-                return {"receipt": asdict(outcome)}
-            case ReadPoint():
-                return {"point": asdict(outcome)}
-            case NotLeader(leader=leader):
-                address = self.members.get(leader) if leader else None
-                return {"error": "not_leader", "reason": str(outcome), "leader": leader, "address": address}
-            case Overloaded():
-                return {"error": "overloaded", "reason": str(outcome)}
-            case OutcomeUnknown():
-                return {"error": "unknown", "reason": str(outcome)}
+        return fate(outcome, self.members)
 
     def status(self) -> dict[str, object]:
         """What `hacoord status` shows."""
@@ -388,21 +398,13 @@ class Node:
             "last": raft.last,
             "commit": raft.commit_index,
             "ready": frontend.ready,
+            "applied": self.journal.applied,
+            "healthy": self._monitor.health()[0],
+            "http_port": None if self._http is None else self._http.address[1],
+            "start_time": self._monitor.started,
+            "now": time.time(),
+            "version": __version__,
         }
-
-    def _read(self, first: int, last: int) -> dict[str, object]:
-        """As many of the entries asked for as one reply holds; `next` is where to go on, `commit` where the end is."""
-        entries: list[dict[str, object]] = []
-        size = 0
-        applied = self.journal.applied
-        at = max(first, 1)
-        while at <= min(last, applied) and size < READ_LIMIT:
-            for entry in self.journal.read(at, at):
-                size += len(entry.data) + 100  # and what JSON puts around it
-                data = base64.b64encode(entry.data).decode()
-                entries.append({"index": entry.index, "term": entry.term, "epoch": entry.epoch, "data": data})
-            at += 1
-        return {"entries": entries, "next": at, "commit": applied}
 
     def _fault(self, fault: Mapping[str, object]) -> dict[str, object]:
         """Cut this node off from others, in both directions, or let it come back. Only for tests."""
@@ -416,19 +418,6 @@ class Node:
             case _:
                 return {"error": "bad_request", "reason": "block takes a list of members, unblock takes true"}
         return {"blocked": sorted(self._transport.blocked)}
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Turn what storage, trace and core raise into NodeFailed, with the exit status that belongs to it."""
-    try:
-        yield
-    except StorageError as error:
-        raise NodeFailed(Exit.STORAGE, str(error)) from error
-    except TraceFailed as error:
-        raise NodeFailed(Exit.TRACE, str(error)) from error
-    except LogDiverged as error:
-        raise NodeFailed(Exit.DIVERGED, f"{error}; keep this node's files, they are evidence") from error
 
 
 def _check_welcome(name: str, inc: str, cluster: str, secret: bytes, peers: Mapping[str, Address]) -> None:
@@ -447,19 +436,3 @@ def _check_welcome(name: str, inc: str, cluster: str, secret: bytes, peers: Mapp
     members = len(peers) + 1
     if members - len(refusals) < members // 2 + 1:
         raise NodeFailed(Exit.REFUSED, f"refused by {len(refusals)} of {len(peers)} other members: {refusals[0]}")
-
-
-MEANING: dict[Exit, str] = {
-    Exit.STOPPED: "stopped in good order",
-    Exit.UNEXPECTED: "an error nobody foresaw",
-    Exit.USAGE: "wrong usage, configuration or secret file",
-    Exit.LOST_LEADERSHIP: "it was LEADER and lost its office; start it again, and it joins as INIT",
-    Exit.STORAGE: "the data directory can't be used, or the disk failed",
-    Exit.TRACE: "the trace could not be written, and it is required",
-    Exit.LISTEN: "it can't listen on its address",
-    Exit.REFUSED: "so many members refused it that it can't be part of a majority",
-    Exit.STATE_CHANGE: "a change of the frontend's type failed or hung",
-    Exit.REPLAY: "the embedding system could not replay a committed entry",
-    Exit.HANDED_OVER: "it handed its office over as it was asked to; start it again, and it joins as INIT",
-    Exit.DIVERGED: "its log contradicts the leader's",
-}

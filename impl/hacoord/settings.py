@@ -70,6 +70,19 @@ def flag(default: bool, meaning: str) -> Any:
     return _field(Setting(default, read, lambda value: str(value).lower(), "true or false", "", meaning))
 
 
+def choice(default: str, others: tuple[str, ...], meaning: str) -> Any:
+    """One of a few words."""
+    words = (default, *others)
+
+    def read(value: object, _: Path) -> object:
+        if value not in words:
+            raise ValueError
+        return value
+
+    wanted = "one of " + ", ".join(f'"{word}"' for word in words)
+    return _field(Setting(default, read, json.dumps, wanted, "", meaning))
+
+
 def path(what: str, meaning: str, unset: str = "none") -> Any:
     """The path of a file or directory; a relative one is taken from the directory of the configuration."""
 

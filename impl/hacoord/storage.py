@@ -183,6 +183,11 @@ class Storage:
         self.disk: str = self._row.disk
         self.members: dict[str, str] = json.loads(self._row.members)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that hold it all; the second is not always there."""
+        return self.directory / DATABASE, self.directory / (DATABASE + "-wal")
+
     def new_incarnation(self) -> str:
         """Count this start of the process, durably; returns "COUNTER-xxxxxxxx", different from every earlier one."""
         row = replace(self._row, incarnation=self._row.incarnation + 1)

@@ -126,6 +126,10 @@ class Transport:
         self._listener = open_port(self._listen, self._allow_remote)
         self._selector.register(self._listener, selectors.EVENT_READ)
 
+    def watch(self, descriptor: int, ready: Callable[[], None]) -> None:
+        """Have `poll` call `ready` whenever there is something to read from a descriptor of somebody else's."""
+        self._selector.register(descriptor, selectors.EVENT_READ, ready)
+
     def set_address(self, peer: str, address: Address) -> None:
         """A peer is, from now on, to be dialled at this address."""
         dial = self._dials.setdefault(peer, Dial(peer, address))
@@ -152,6 +156,8 @@ class Transport:
                 self._ready(key.data, events)
             elif key.fileobj is self._woken:
                 self._woken.recv(4096)
+            elif key.data is not None:
+                key.data()
             else:
                 self._accept()
         arrived, self._arrived = self._arrived, []

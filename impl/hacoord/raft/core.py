@@ -145,6 +145,11 @@ class Raft:
         """Whether this leader knows its own epoch record committed (Frontend: `fenced`)."""
         return self.role is Role.LEADER and self.commit_index >= self.epoch_index
 
+    @property
+    def progress(self) -> dict[str, tuple[int, float]]:
+        """As a leader: for each peer, how far it is known to have stored the log, and when it answered last."""
+        return self._leadership.progress if self._leadership else {}
+
     def entry(self, index: int) -> Entry:
         """The log entry at an index; IndexError when there is none."""
         return self.log[index]

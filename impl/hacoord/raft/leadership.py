@@ -69,6 +69,11 @@ class Leadership:
         """The peers that have answered since a time in seconds."""
         return {name for name, peer in self._peers.items() if peer.heard >= then}
 
+    @property
+    def progress(self) -> dict[str, tuple[int, float]]:
+        """For each peer, how far it is known to have stored the log, and when it answered last."""
+        return {name: (peer.match, peer.heard) for name, peer in self._peers.items()}
+
     def stores(self, voters: Iterable[str]) -> list[tuple[int, Ref]]:
         """How far each of these peers is known to have stored the log of this term, and the Store that says so."""
         peers = (self._peers[name] for name in voters if name in self._peers)

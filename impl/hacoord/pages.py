@@ -1,0 +1,31 @@
+"""What a node answers over HTTP: /metrics, /health, /status (docs/monitoring.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+
+from hacoord.http import Page
+from hacoord.metrics import CONTENT_TYPE
+from hacoord.monitor import Monitor
+
+JSON = "application/json"
+
+
+def pages(monitor: Monitor, status: Callable[[], dict[str, object]]) -> dict[str, Callable[[], Page]]:
+    """Path to the function that makes its page."""
+
+    def metrics() -> Page:
+        return Page(HTTPStatus.OK, CONTENT_TYPE, monitor.registry.render().encode())
+
+    def health() -> Page:
+        healthy, reason = monitor.health()
+        code = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
+        return Page(code, JSON, _body({"healthy": healthy, "reason": reason}))
+
+    return {"/metrics": metrics, "/health": health, "/status": lambda: Page(HTTPStatus.OK, JSON, _body(status()))}
+
+
+def _body(value: dict[str, object]) -> bytes:
+    return json.dumps(value, indent=2).encode() + b"\n"

@@ -1,0 +1,43 @@
+"""What a node says to a client's requests, as JSON that `Client` understands."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from hacoord.journal import Journal, NotLeader, Outcome, OutcomeUnknown, Overloaded, ReadPoint, Receipt
+
+READ_LIMIT = 1 << 20
+"""A reply to `read` holds entries of this many bytes at most, and always one if there is one."""
+
+
+def fate(outcome: Outcome, members: Mapping[str, str]) -> dict[str, object]:
+    """What became of a write or a read; `members` are the addresses by name."""
+    match outcome:
+        case Receipt():
+            return {"receipt": asdict(outcome)}
+        case ReadPoint():
+            return {"point": asdict(outcome)}
+        case NotLeader(leader=leader):
+            address = members.get(leader) if leader else None
+            return {"error": "not_leader", "reason": str(outcome), "leader": leader, "address": address}
+        case Overloaded():
+            return {"error": "overloaded", "reason": str(outcome)}
+        case OutcomeUnknown():
+            return {"error": "unknown", "reason": str(outcome)}
+
+
+def entries(journal: Journal, first: int, last: int) -> dict[str, object]:
+    """As many of the entries asked for as one reply holds; `next` is where to go on, `commit` where the end is."""
+    found: list[dict[str, object]] = []
+    size = 0
+    applied = journal.applied
+    at = max(first, 1)
+    while at <= min(last, applied) and size < READ_LIMIT:
+        for entry in journal.read(at, at):
+            size += len(entry.data) + 100  # and what JSON puts around it
+            data = base64.b64encode(entry.data).decode()
+            found.append({"index": entry.index, "term": entry.term, "epoch": entry.epoch, "data": data})
+        at += 1
+    return {"entries": found, "next": at, "commit": applied}
