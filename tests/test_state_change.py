@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import queue
 import re
 import threading
+import time
 
 import pytest
 
@@ -13,8 +15,8 @@ from hacoord.config import StateChange
 from hacoord.ha.frontend import FrontendType
 from hacoord.ha.state_change import IllegalTransition, StateChangeExecutor, StateChangeFailed
 
-QUICK = StateChange(backoff_min=0.001, backoff_max=0.01, deadline=0.2)
-PATIENT = StateChange(backoff_min=0.001, backoff_max=0.01, deadline=20)
+QUICK = StateChange(backoff_min=0.001, backoff_max=0.01, deadline=0.2, retries=1_000_000)
+PATIENT = StateChange(backoff_min=0.001, backoff_max=0.01, deadline=20, retries=1_000_000)
 WAIT = 10.0
 
 Outcome = FrontendType | StateChangeFailed
@@ -65,7 +67,7 @@ def started(settings: StateChange, *executions: Recorder) -> tuple[StateChangeEx
 
 
 def test_executions_run_in_order_and_each_change_is_reported(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     calls: list[str] = []
     executor, outcomes = started(PATIENT, Recorder(calls, "a "), Recorder(calls, "b "))
     executor.notify(FrontendType.INIT, FrontendType.FOLLOWER)
@@ -86,6 +88,54 @@ def test_a_failing_execution_is_retried_and_those_before_it_are_not(caplog: pyte
     assert executor.stop()
     assert calls == ["a LEADER 1", "b LEADER 1"]
     assert "failed (try 3): not yet" in caplog.text
+
+
+def test_retries_are_counted_for_each_execution() -> None:
+    """As many as are allowed are made, by each execution, and not one more."""
+    settings = dataclasses.replace(PATIENT, retries=2)
+    calls: list[str] = []
+    executor, outcomes = started(settings, Recorder(calls, "a ", failures=2), Recorder(calls, "b ", failures=2))
+    executor.notify(FrontendType.INIT, FrontendType.FOLLOWER)
+    assert outcomes.get(timeout=WAIT) is FrontendType.FOLLOWER
+    assert executor.stop()
+    assert calls == ["a FOLLOWER", "b FOLLOWER"]
+    assert executor.failures == 4
+
+    executor, outcomes = started(settings, Recorder(calls, failures=3))
+    executor.notify(FrontendType.INIT, FrontendType.FOLLOWER)
+    error = outcomes.get(timeout=WAIT)
+    assert isinstance(error, StateChangeFailed)
+    assert "Recorder failed (try 3): not yet" in str(error)
+    assert executor.stop()
+    assert executor.failures == 3
+
+    executor, outcomes = started(dataclasses.replace(PATIENT, retries=0), Recorder(calls, failures=1))
+    executor.notify(FrontendType.INIT, FrontendType.FOLLOWER)
+    assert "try 1" in str(outcomes.get(timeout=WAIT))
+    assert executor.stop()
+
+
+def test_pauses_grow_to_their_bound() -> None:
+    began = time.monotonic()
+    settings = StateChange(backoff_min=0.02, backoff_max=0.04, deadline=20, retries=4)
+    executor, outcomes = started(settings, Recorder([], failures=4))
+    executor.notify(FrontendType.INIT, FrontendType.FOLLOWER)
+    assert outcomes.get(timeout=WAIT) is FrontendType.FOLLOWER
+    assert time.monotonic() - began >= 0.02 + 0.04 + 0.04 + 0.04
+    assert executor.stop()
+
+
+def test_changes_keep_their_distance() -> None:
+    executor, outcomes = started(dataclasses.replace(PATIENT, interval=0.1))
+    began = time.monotonic()
+    executor.notify(FrontendType.INIT, FrontendType.FOLLOWER)
+    outcomes.get(timeout=WAIT)
+    executor.notify(FrontendType.FOLLOWER, FrontendType.UNKNOWN)
+    outcomes.get(timeout=WAIT)
+    assert time.monotonic() - began >= 0.1
+    executor.notify(FrontendType.UNKNOWN, FrontendType.FOLLOWER)
+    assert executor.stop(timeout=WAIT), "a pause does not hold up the end"
+    assert outcomes.empty()
 
 
 def test_what_keeps_failing_is_given_up_and_nothing_follows() -> None:

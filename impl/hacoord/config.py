@@ -70,6 +70,12 @@ class Batch:
 class StateChange:
     """How often and how long a change of the frontend's type is tried before the process gives up."""
 
+    interval: float = number(
+        0.0, 0, 60, "s", "shortest time from the end of one change of state to the beginning of the next"
+    )
+    retries: int = number(
+        20, 0, 1_000_000, "retries", "how often an execution that failed is tried again before the change is given up"
+    )
     backoff_min: float = number(0.05, 0.001, 60, "s", "pause after an execution failed, doubled each time")
     backoff_max: float = number(2.0, 0.001, 60, "s", "longest such pause")
     deadline: float = number(30.0, 0.1, 3600, "s", "after which a change is given up and the process ends with code 8")

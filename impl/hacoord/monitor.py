@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hacoord import __version__
 from hacoord.ha.frontend import Frontend, FrontendType
+from hacoord.ha.state_change import StateChangeExecutor
 from hacoord.journal import Journal
 from hacoord.logs import say
 from hacoord.metrics import Labels, Registry
@@ -37,6 +38,7 @@ class Monitor:
         journal: Journal,
         transport: Transport,
         trace: TraceWriter,
+        executor: StateChangeExecutor,
         *,
         files: Iterable[Path],
         patience: float,
@@ -65,9 +67,9 @@ class Monitor:
         self._standing: int | None = None
         self._won: float | None = None
         self.registry = Registry()
-        self._declare(trace, list(files))
+        self._declare(trace, executor, list(files))
 
-    def _declare(self, trace: TraceWriter, files: list[Path]) -> None:
+    def _declare(self, trace: TraceWriter, executor: StateChangeExecutor, files: list[Path]) -> None:
         """Every metric that does not stand in the way of a reader; in the order of docs/monitoring.md."""
         raft, frontend, journal, transport = self._raft, self._frontend, self._journal, self._transport
         add = self.registry
@@ -91,6 +93,9 @@ class Monitor:
         self._activation = add.histogram("hacoord_activation_seconds", "From winning an election to taking writes.")
         self._change = add.histogram(
             "hacoord_state_change_seconds", "From the order to change the type to its being changed.", "from", "to"
+        )
+        add.totals(
+            "hacoord_state_change_failures_total", "Times an execution raised.", (), lambda: {(): executor.failures}
         )
         add.gauges("hacoord_peer_up", "1 if the peer answers.", ("peer",), self._up)
         add.gauges(

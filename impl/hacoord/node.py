@@ -123,6 +123,7 @@ class Node:
             self.journal,
             self._transport,
             self._trace,
+            self._executor,
             files=self._storage.files,
             patience=config.election.timeout,
             labels={"node": name, "cluster": cluster},

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 class Execution(Protocol):
     """What an embedding system does when the frontend's type changes.
 
-    Either method may raise; it is then called again until the deadline. It may also be called for a change that events
-    then overtake, and later once more. So both must bear being repeated.
+    Either method may raise; it is then called again, until the retries or the time are used up. It may also be called
+    for a change that events then overtake, and later once more. So both must bear being repeated.
     """
 
     def transfer_to_leader(self, epoch: int) -> None:
@@ -40,7 +40,7 @@ class IllegalTransition(Exception):
 
 
 class StateChangeFailed(Exception):
-    """A change was not carried out within its deadline: the process should end, for nobody knows what it is now."""
+    """A change was not carried out, however often tried: the process should end, for nobody knows what it is now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,8 @@ class StateChangeExecutor:
         done: Callable[[FrontendType], None],
         failed: Callable[[StateChangeFailed], None],
     ) -> None:
+        self.failures = 0
+        """How often an execution has raised."""
         self._settings = settings
         self._done = done
         self._failed = failed
@@ -107,8 +109,12 @@ class StateChangeExecutor:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (change := self._changes.get()) is not None and not self._stopping.is_set():
+        rested = 0.0  # when, by the monotonic clock, the next change may begin
+        while (change := self._changes.get()) is not None:
+            if self._stopping.wait(max(0.0, rested - time.monotonic())):
+                return
             self._carry_out(change)
+            rested = time.monotonic() + self._settings.interval
 
     def _carry_out(self, change: Change) -> None:
         started = time.monotonic()
@@ -127,7 +133,7 @@ class StateChangeExecutor:
                     self._stopping.set()
             took = time.monotonic() - started
             if succeeded:
-                log.info("state change %s took %.3f s", change, took)
+                log.debug("state change %s took %.3f s", change, took)
                 self._done(change.new)
             else:
                 error = StateChangeFailed(f"state change {change} is given up after {took:.1f} s: {attempts}")
@@ -156,8 +162,11 @@ class StateChangeExecutor:
                     execution.transfer_to_non_leader(attempts.change.new)
             except Exception as error:  # whatever an embedding system raises, the answer is the same
                 attempts.error = str(error)
+                self.failures += 1
                 log.warning("state change %s: %s", attempts.change, attempts)
-                if time.monotonic() + pause >= deadline or self._stopping.wait(pause):
+                if attempts.count > self._settings.retries or time.monotonic() + pause >= deadline:
+                    return False
+                if self._stopping.wait(pause):
                     return False
                 pause = min(2 * pause, self._settings.backoff_max)
             else:
