@@ -50,6 +50,7 @@ class Person:
     log: list[int] = field(default_factory=list)
     durable: int = 0
     committed: int = 0
+    image: int = 0
     counter: int = 0
     incs: list[str] = field(default_factory=list)
     after: dict[str, Ref] = field(default_factory=dict)
@@ -67,6 +68,8 @@ class Story:
         # The configurations that have been appended, by (index, term), and the one of the empty log.
         self.members: dict[tuple[int, int], list[list[str]]] = {}
         self.founders = [[name, "voter", ""] for name in voters]
+        # What the group was founded from: how many entries, of which last term, with which newest epoch.
+        self.founded: tuple[int, int, int] | None = None
         self.events = 0
         if start:
             for name in voters:
@@ -127,7 +130,11 @@ class Story:
         self.open(name)
         person = self.person(name)
         del person.log[person.durable :]
-        person.committed = 0
+        person.committed = person.image
+        own: dict[str, Any] = {"image": self._position(name, person.image)} if person.image else {}
+        if self.founded and name in self.voters:
+            last, _, epoch = self.founded
+            own |= {"founded": [*self._position(name, last), epoch], "members": self.founders}
         return self.tell(
             name,
             "Start",
@@ -137,7 +144,45 @@ class Story:
             digest=digest(person.log),
             disk=f"disk-of-{name}",
             voters=self.voters_of(name) if name in self.voters or person.log else [],
+            **own,
         )
+
+    def _position(self, name: str, last: int) -> list[Any]:
+        log = self.person(name).log[:last]
+        return [last, log[-1], digest(log)]
+
+    def found(self, last: int, term: int, epoch: int) -> None:
+        """The founders have an image of another group's state instead of nothing; they have not started yet."""
+        self.founded = last, term, epoch
+        self.epochs[term] = epoch
+        for name in self.voters:
+            person = self.person(name)
+            person.term, person.log, person.durable, person.image = term, [term] * last, last, last
+
+    def image(self, name: str, last: int | None = None) -> Event:
+        """The node has written an image of what it knows committed, or of the beginning of that."""
+        person = self.person(name)
+        person.image = person.committed if last is None else last
+        last, last_term, named = self._position(name, person.image)
+        return self.tell(name, "Image", last=last, last_term=last_term, digest=named)
+
+    def install(self, name: str, leader: str) -> Event:
+        """The node has taken the newest image of its leader in place of its log."""
+        person, other = self.person(name), self.person(leader)
+        self.hear(name, leader)
+        event = self._takes_over(person, other)
+        kinds = [kind for kind in ("Start", "Image", "Install") if kind in other.refs]
+        shown = max((other.refs[kind] for kind in kinds), key=lambda ref: (ref[1], ref[2]))
+        last, last_term, named = event
+        return self.tell(name, "Install", last=last, last_term=last_term, digest=named, image=shown)
+
+    def _takes_over(self, person: Person, other: Person) -> list[Any]:
+        person.term, last = other.term, other.image
+        if person.log[:last] != other.log[:last]:
+            person.log = other.log[:last]
+        person.durable, person.committed = max(person.durable, last), max(person.committed, last)
+        person.image = last
+        return self._position(person.name, last)
 
     def members_of(self, name: str) -> list[list[str]]:
         """The configuration that a node goes by: the last in its log."""
@@ -222,8 +267,10 @@ class Story:
     def learn(self, name: str, leader: str, last: int | None = None) -> Event:
         """The node learns what is committed from another's Commit."""
         self.hear(name, leader)
-        last = self.person(leader).committed if last is None else last
-        return self._commit(name, last, leader_commit=self.person(leader).refs["Commit"])
+        other = self.person(leader)
+        last = other.committed if last is None else last
+        kinds = [kind for kind in ("Commit", "Install", "Start") if other.refs.get(kind, [""] * 2)[1] == other.incs[-1]]
+        return self._commit(name, last, leader_commit=other.refs[kinds[0]])
 
     def _commit(self, name: str, last: int | None, **evidence: Any) -> Event:
         person = self.person(name)
@@ -239,9 +286,9 @@ class Story:
         """The node becomes LEADER."""
         return self.tell(name, "Activate", epoch=self.epochs[self.person(name).term])
 
-    def ack(self, name: str, first: int, last: int) -> Event:
+    def ack(self, name: str, first: int, last: int, **own: Any) -> Event:
         """The node is about to tell clients."""
-        return self.tell(name, "Ack", first=first, last=last)
+        return self.tell(name, "Ack", first=first, last=last, **own)
 
     def read_start(self, name: str) -> Event:
         """The LEADER begins to answer reads."""
@@ -315,7 +362,8 @@ class Story:
     def ok(self, client: str, op: str, ack: Event, index: int, **own: Any) -> Event:
         """A client is told that its write is committed."""
         self.hear(client, ack["node"])
-        return self.tell(client, "Ok", op=op, index=index, entry_term=ack["term"], ack=self.ref(ack), **own)
+        term = ack.get("entry_term", ack["term"])
+        return self.tell(client, "Ok", op=op, index=index, entry_term=term, ack=self.ref(ack), **own)
 
     def invoke_read(self, client: str, op: str, **own: Any) -> Event:
         """A client begins a read."""

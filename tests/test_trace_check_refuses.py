@@ -1092,10 +1092,9 @@ def lose_what_one_does_not_have(story: Story) -> Event:
     return story.lose("n1")
 
 
-@refused_by("Frontend")
-def observer_stands_for_election(story: Story) -> Event:
-    story.transfer("n1", "OBSERVER")
-    return story.campaign("n1")
+@refused_by("SameConfiguration")
+def voter_becomes_an_observer(story: Story) -> Event:
+    return story.transfer("n1", "OBSERVER")
 
 
 @refused_by("LeaderAppends")

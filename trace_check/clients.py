@@ -10,7 +10,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Any
 
-from trace_check.history import Indexes, Moments, Versions
+from trace_check.history import TRIES, Moments, Places, Versions
 from trace_check.nodes import Cluster
 from trace_check.read import Source
 from trace_check.schema import Event
@@ -28,6 +28,7 @@ class Operation:
     key: str | None
     must_see: int
     began: list[Any] | None
+    idempotency: str | None
 
 
 @dataclass(slots=True)
@@ -39,6 +40,8 @@ class Session:
 
     seen: int = 0
     open: dict[str, Operation] = field(default_factory=dict)
+    # By `idempotency`, how the first of the writes that are one began; of the newest ones.
+    tried: dict[str, Operation] = field(default_factory=dict)
     clock: list[Any] = field(default_factory=lambda: ["", 0])
     writes: int = 0
     reads: int = 0
@@ -58,7 +61,7 @@ class Clients:
         self._sessions: dict[str, Session] = {}
         # By file: `seen` at some of its events, so that others can ask what it was at any.
         self._marks: dict[Source, tuple[list[int], list[int]]] = {}
-        self._places = Indexes()
+        self._places = Places()
         self._moments: dict[str, Moments] = {}
         self._versions = Versions()
         self.lost = 0
@@ -67,7 +70,7 @@ class Clients:
     @property
     def late(self) -> int:
         """Operations that came too late to be held against all others."""
-        return self._versions.late + sum(moments.late for moments in self._moments.values())
+        return self._versions.late + self._places.late + sum(moments.late for moments in self._moments.values())
 
     def promises(self) -> tuple[Promise, ...]:
         """What each client was told."""
@@ -84,7 +87,14 @@ class Clients:
         kind = event.get("kind", "write")
         if event["op"] in session.open:
             raise Refused("PromiseKept", "an operation name of its own for each one", f"{event['op']!r} once more")
-        session.open[event["op"]] = Operation(kind == "read", event.get("key"), session.seen, event.get("at"))
+        once = event.get("idempotency") if kind == "write" else None
+        operation = Operation(kind == "read", event.get("key"), session.seen, event.get("at"), once)
+        if once is not None:
+            first = session.tried.setdefault(once, operation)
+            operation.must_see, operation.began = first.must_see, first.began
+            if len(session.tried) > TRIES:
+                del session.tried[next(iter(session.tried))]
+        session.open[event["op"]] = operation
 
     def ok(self, source: Source, event: Event) -> None:
         """An operation was answered: what the answer says must be so, for good, and agree with other answers."""
@@ -94,7 +104,7 @@ class Clients:
             cites = "a ReadServe, as it is to a read" if operation.read else "an Ack, as it is to a write"
             raise Refused("PromiseKept", f"an answer to {event['op']!r} that cites {cites}", "another one")
         if not operation.read:
-            self._written(source, event)
+            self._written(source, event, operation)
             self._in_order(session, operation, event, event["index"] - 1)
             session.writes += 1
         else:
@@ -133,12 +143,15 @@ class Clients:
             raise Refused("PromiseKept", "an answer to an operation that is under way", f"one to {event['op']!r}")
         return operation
 
-    def _written(self, source: Source, event: Event) -> None:
+    def _written(self, source: Source, event: Event, operation: Operation) -> None:
         """Guard PromiseKept for a write: it is where it was said to be."""
         cluster = self._cluster
         tree = cluster.tree
         index, term = event["index"], event["entry_term"]
-        ack = cluster.cited("PromiseKept", source, event["ack"], "Ack", term)
+        ack = cluster.cited("PromiseKept", source, event["ack"], "Ack", None)
+        of = ack.get("entry_term", ack["term"])
+        if of != term:
+            raise Refused("PromiseKept", f"an Ack of entries of term {term}", f"one of entries of term {of}")
         if not ack["first"] <= index <= ack["last"]:
             covers = f"an Ack that covers index {index}"
             raise Refused("PromiseKept", covers, f"one from {ack['first']} to {ack['last']}")
@@ -149,9 +162,9 @@ class Clients:
                 f"entry {index} of term {term} in the committed log, which ends at {tree.committed}",
                 "another entry there, or none: an acknowledged write was lost",
             )
-        if not self._places.add(index):
+        if not self._places.add(index, None if operation.idempotency is None else (source.node, operation.idempotency)):
             self.lost += 1
-            both = "two that were acknowledged there: one of them was lost"
+            both = "two, not one tried again, that were acknowledged there: one of them was lost"
             raise Refused("PromiseKept", f"one write at index {index}", both)
 
     def _served(self, source: Source, event: Event) -> None:

@@ -21,6 +21,9 @@ class Elections:
         cluster = self._cluster
         node = cluster.enter(source, event["term"])
         self._vote(node, event, node.name)
+        if node.term <= cluster.tree.root_term:
+            later = f"a term after {cluster.tree.root_term}, the last one of the group this one was founded from"
+            raise Refused("SameFounding", later, f"term {node.term}")
         configuration = cluster.same_voters(event["voters"], node.end, node.end_term)
         cluster.is_voter(node.name, configuration, "a candidacy")
         cluster.frontend(node, "Campaign")
@@ -156,4 +159,21 @@ class Elections:
         """A frontend that does not lead changes its type."""
         cluster = self._cluster
         node = cluster.enter(source, event["term"])
+        if event["to"] == "OBSERVER":
+            self._no_voter(source, node)
         cluster.frontend(node, f"Transfer({event['to']})")
+
+    def _no_voter(self, source: Source, node: Node) -> None:
+        """Guard SameConfiguration for an OBSERVER: it has no vote by its log, or by what it has heard and may have."""
+        cluster, tree = self._cluster, self._cluster.tree
+        index, configuration = cluster.configuration(node.end, node.end_term)
+        may_go_by = [configuration]
+        leader = tree.leaders.get(node.term)
+        if leader is not None and (reach := cluster.reach(source, leader)) >= 0:
+            common = tree.at(tree.common(node.end, node.end_term, leader.last, leader.term), leader.term)
+            if index > common[0]:
+                may_go_by.append(cluster.configuration(*common)[1])
+            for first, last, run in tree.runs(*common, leader.last, leader.term):
+                may_go_by += [c for i, c in run.configurations if first <= i <= min(last, reach)]
+        if all(node.name in configuration.voters for configuration in may_go_by):
+            raise Refused("SameConfiguration", f"no OBSERVER, as {node.name} is a voter", "OBSERVER")

@@ -11,6 +11,9 @@ from bisect import bisect_left, bisect_right
 
 from trace_check.verdict import Refused
 
+# How many of the newest writes that may be tried again are kept, of one client or of all.
+TRIES = 1 << 16
+
 
 class Indexes:
     """A set of integers kept as intervals, since those who fill it leave few holes."""
@@ -37,6 +40,34 @@ class Indexes:
         else:
             first.insert(at + 1, index)
             last.insert(at + 1, index)
+        return True
+
+
+class Places:
+    """The indexes of acknowledged writes. Only a write that is tried again is acknowledged where one was before."""
+
+    def __init__(self, size: int = TRIES) -> None:
+        self._taken = Indexes()
+        # Who wrote what there, of writes that may be tried again: the client, and what it calls the write.
+        self._writes: dict[int, tuple[str, str]] = {}
+        self._size = size
+        self._forgotten = -1
+        self.late = 0
+
+    def add(self, index: int, write: tuple[str, str] | None) -> bool:
+        """Whether this write may be there: nothing was, or this very write."""
+        if not self._taken.add(index):
+            known = self._writes.get(index)
+            if known is None and write is not None and index <= self._forgotten:
+                self.late += 1
+                return True
+            return known is not None and known == write
+        if write is not None:
+            self._writes[index] = write
+            if len(self._writes) > 2 * self._size:
+                for old in sorted(self._writes)[: self._size]:
+                    del self._writes[old]
+                    self._forgotten = old
         return True
 
 

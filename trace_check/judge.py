@@ -8,6 +8,7 @@ from trace_check.clients import Clients
 from trace_check.configuration import Configuration
 from trace_check.elections import Elections
 from trace_check.graphs import Graphs
+from trace_check.images import Images
 from trace_check.logs import Logs
 from trace_check.nodes import Cluster
 from trace_check.read import Handler, Source
@@ -28,6 +29,7 @@ class Judge:
         self.starts = Starts(self.cluster)
         self._elections = Elections(self.cluster)
         self._logs = Logs(self.cluster)
+        self._images = Images(self.cluster, self._logs)
         self._reads = Reads(self.cluster)
         self._clients = Clients(self.cluster)
         self._node_handlers: dict[str, Handler] = {
@@ -38,6 +40,8 @@ class Judge:
             "Append": self._logs.append,
             "Store": self._logs.store,
             "Commit": self._logs.commit,
+            "Image": self._images.image,
+            "Install": self._images.install,
             "Activate": self._elections.activate,
             "Ack": self._logs.ack,
             "ReadStart": self._reads.start,

@@ -1,8 +1,9 @@
-"""Judges what the log leaves behind: Append, Store, Commit, Ack. These are the hot path."""
+"""Judges what the log leaves behind: Append, Store, Commit, Ack. (Images: images.py.) These are the hot path."""
 
 from __future__ import annotations
 
 from trace_check.configuration import configuration, goes_on
+from trace_check.images import image_shown
 from trace_check.nodes import Cluster, Node
 from trace_check.read import Source
 from trace_check.schema import Event, Reference
@@ -105,7 +106,10 @@ class Logs:
                 f"{last} of term {last_term}",
             )
         if node.name not in leader.configuration.members:
-            self._gone(node, leader, last)
+            self.gone(node, leader, last)
+        if node.image < tree.root:
+            first = f"an Install of entries 1 to {tree.root}, with which all logs begin, before a Store of {node.name}"
+            raise Refused("SameFounding", first, f"a Store up to {last}")
         stored = node.stored, node.stored_term
         if term == node.stored_under:
             forgets = last < stored[0]
@@ -118,37 +122,29 @@ class Logs:
                 f"its end at {last} of term {last_term}",
             )
         if self._known.get((last, last_term)) != event["digest"]:
-            self._digests.check(last, last_term, event["digest"], own=last_term == term)
+            # The digest of an image was compared when the image was shown, and T's leader has named it.
+            own = last_term == term and (last, last_term) != (node.image, node.image_term)
+            self._digests.check(last, last_term, event["digest"], own=own)
         node.stored, node.stored_term, node.stored_under = last, last_term, term
         if leader.source is not source:
             node.end, node.end_term = last, last_term
 
-    def _gone(self, node: Node, leader: Leader, last: int) -> None:
-        """Guard GroupGoesOn for a Store: a leader sends no node the entry that removes it."""
+    def gone(self, node: Node, leader: Leader, last: int) -> None:
+        """Guard GroupGoesOn for a Store or an Install: a leader sends no node the entry that removes it."""
         for index, group in reversed(leader.configurations):
             if node.name in group.members or not index:
                 return  # Of the founding configuration the trace need not show everybody.
             if index <= last:
                 what = f"{node.name}, which is no member since index {index}"
-                raise Refused("GroupGoesOn", "a Store of a member, as the leader sends to others nothing", what)
+                raise Refused("GroupGoesOn", "a member, as the leader sends to others nothing", what)
 
     def _reach(self, source: Source, leader: Leader) -> int:
         """How far the leader had appended by its newest event that this incarnation has heard."""
-        of = leader.source
-        if of is source:
-            return leader.last
-        code = source.heard.get(leader.node, 0)
-        if code >= leader.append_code:
-            return leader.last
-        if code < leader.win_code:
+        reach = self._cluster.reach(source, leader)
+        if reach < 0:
             won = f"to have heard of the Win of {leader.node} in term {leader.term}"
             raise Refused("StoreOnLeaderLog", won, "nothing heard of it")
-        for seq in range(code - of.base, leader.win_seq, -1):
-            event = of.event(seq)
-            if event["event"] == "Append":
-                reach: int = event["last"]
-                return reach
-        return leader.base
+        return reach
 
     def _own(self, node: Node, leader: Leader, last: int, last_term: int) -> bool:
         tree = self._tree
@@ -206,7 +202,7 @@ class Logs:
         at, at_term, neighbour = node.committed, node.committed_term, -1
         for first, last, term in runs:
             leader = tree.leaders.get(term)
-            if leader is None:
+            if leader is None or term == tree.root_term:
                 found = f"{first} to {last} of term {term}, which has no leader"
                 raise Refused(guard, f"entries that {node.name} has", found)
             if first != at + 1 or last < first or term == neighbour:
@@ -268,11 +264,11 @@ class Logs:
         """Guard CommitCited."""
         if reference is None:
             raise Refused("CommitCited", "the Stores counted, or another node's Commit", "neither")
-        told = self._cluster.cited("CommitCited", source, reference, "Commit", None)
+        told = self._cluster.cited("CommitCited", source, reference, "Commit", None, "Install", "Start")
         if reference[0] == node.name:
             raise Refused("CommitCited", "the Commit of another node", f"one of {node.name}")
-        if told["runs"][-1][1] < last:
-            reached = told["runs"][-1][1]
+        reached = told["runs"][-1][1] if "runs" in told else image_shown(told)[0]
+        if reached < last:
             raise Refused("CommitCited", f"a Commit that reaches index {last}", f"one that reaches {reached}")
 
     def _agree(self, last: int, last_term: int) -> None:
@@ -318,6 +314,10 @@ class Logs:
         term, first, last = event["term"], event["first"], event["last"]
         node = cluster.enter(source, term)
         leader = cluster.leads(node, term, "AckCommitted", "Ack")
+        if event.get("entry_term", term) != term:
+            self._older(node, event)
+            cluster.frontend(node, "Ack")
+            return
         reach = node.committed if node.committed_term == term else leader.first
         if not leader.first < first <= last <= reach:
             raise Refused(
@@ -327,10 +327,23 @@ class Logs:
             )
         cluster.frontend(node, "Ack")
 
+    def _older(self, node: Node, event: Event) -> None:
+        """Guard AckCommitted for entries of an earlier term, as a write that is tried again may have been written."""
+        tree, first, last, entry_term = self._tree, event["first"], event["last"], event["entry_term"]
+        made = tree.leaders.get(entry_term)
+        on_log = tree.is_prefix(last, entry_term, node.committed, node.committed_term)
+        if made is None or not made.first < first <= last or not on_log:
+            raise Refused(
+                "AckCommitted",
+                f"entries of term {entry_term} after its epoch record, up to {node.committed}, which {node.name} knows "
+                "committed",
+                f"{first} to {last}",
+            )
+
 
 def _fork(tree: LogTree[Leader], last: int, last_term: int) -> str:
     """Which term's entry is committed where this position's log has another."""
-    for first, end, leader in tree.runs(0, 0, tree.committed, tree.committed_term):
+    for first, end, leader in tree.runs(tree.root, tree.root_term, tree.committed, tree.committed_term):
         if first <= last <= end and leader.term != last_term:
             return f": entry {last} is of term {leader.term}"
     return ""

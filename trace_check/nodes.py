@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from trace_check.configuration import Configuration
 from trace_check.read import Source
@@ -38,6 +39,9 @@ class Node:
     end: int = 0
     end_term: int = 0
     may_give_up: bool = False
+    # What it last showed to have an image of.
+    image: int = 0
+    image_term: int = 0
     # What this incarnation knows committed.
     committed: int = 0
     committed_term: int = 0
@@ -58,6 +62,8 @@ class Digests:
         # Positions where no Append ended, as first named by anybody.
         self._claimed: dict[tuple[int, int], str] = {}
         self._pruned = False
+        # Of the position where all logs begin, if that is not the empty log.
+        self.root: str | None = None
 
     def check(self, last: int, term: int, digest: str, *, own: bool = False) -> None:
         """`last`, `term` is a position that exists. Whoever is in a hurry may ask `known` first.
@@ -91,6 +97,8 @@ class Digests:
 
     def _appended(self, last: int, term: int) -> str | None:
         """The digest by the leader's Append that ended at this position, found by bisection in its file."""
+        if term == self._tree.root_term:
+            return self.root
         leader = self._tree.leaders[term]
         # The Append sought, if there is one, is after `low` and not after `high`.
         low, high = leader.win_seq, leader.append_code - leader.source.base
@@ -119,6 +127,8 @@ class Cluster:
         self.electorate = set(founding.voters)
         self.ballots, self.fencing, self.frontends = views
         self.founding = founding
+        # What its founders show to have set it up from; None as long as no founder has started.
+        self.founded: list[Any] | None = None
         self.tree: LogTree[Leader] = LogTree()
         self.digests = Digests(self.tree)
         self.disks: dict[str, str] = {}
@@ -165,8 +175,27 @@ class Cluster:
             node.leads = None
             node.may_give_up = True
 
-    def cited(self, guard: str, source: Source, reference: Reference, wanted: str, term: int | None) -> Event:
-        """The event a reference names: it must exist, have been heard, and be of that kind and term."""
+    def reach(self, source: Source, leader: Leader) -> int:
+        """How far the leader had appended by its newest event that this incarnation has heard; -1 if before its Win."""
+        of = leader.source
+        if of is source:
+            return leader.last
+        code = source.heard.get(leader.node, 0)
+        if code >= leader.append_code:
+            return leader.last
+        if code < leader.win_code:
+            return -1
+        for seq in range(code - of.base, leader.win_seq, -1):
+            event = of.event(seq)
+            if event["event"] == "Append":
+                reach: int = event["last"]
+                return reach
+        return leader.base
+
+    def cited(
+        self, guard: str, source: Source, reference: Reference, wanted: str, term: int | None, *others: str
+    ) -> Event:
+        """The event a reference names: it must exist, have been heard, and be of that kind, or others, and term."""
         node, inc, seq = reference
         try:
             of = self.incarnations[node][inc]
@@ -179,8 +208,9 @@ class Cluster:
             heard = f"a {wanted} that {source.node} has heard of"
             raise Refused(guard, heard, f"[{node}, {inc}, {seq}], which it has not")
         event = of.event(seq)
-        if event["event"] != wanted or (term is not None and event["term"] != term):
-            kind = wanted if term is None else f"{wanted} of term {term}"
+        kind = event["event"]
+        if (kind != wanted and kind not in others) or (term is not None and event["term"] != term):
+            kind = " or ".join((wanted, *others)) + (f" of term {term}" if term is not None else "")
             raise Refused(
                 guard, f"a {kind} at [{node}, {inc}, {seq}]", f"{event['event']} of term {event['term']}"
             )

@@ -78,6 +78,7 @@ class Source:
         "decoder",
         "finished",
         "first",
+        "founded",
         "handlers",
         "heard",
         "inc",
@@ -102,9 +103,10 @@ class Source:
         self.node: str = head["node"]
         self.inc: str = head["inc"]
         self.counter, self.random = schema.parse_incarnation(self.inc) or (0, "")
-        # What its Start shows of the group, and whether of an empty log.
+        # What its Start shows of the group, and whether nothing is in its log but what the group was founded from.
         self.voters: list[str] | None = None
         self.members: list[list[str]] | None = None
+        self.founded: list[int | str] | None = None
         self.begins_empty = False
         # Set by merge: order among the incarnations of the node, the next one, who waits for which seq.
         self.base = RANK
@@ -149,7 +151,8 @@ class Source:
         if part.first == 1 and not self.client:
             if head["event"] != "Start":
                 raise BadInput(f"{part.path}:1: {head['event']} where Start was due: a node's trace begins with it")
-            self.voters, self.members, self.begins_empty = head["voters"], head.get("members"), not head["last"]
+            self.voters, self.members, self.founded = head["voters"], head.get("members"), head.get("founded")
+            self.begins_empty = head["last"] == (self.founded[0] if self.founded else 0)
         if self.consumed and part.first < self.parts[self.reader.at].first:
             raise BadInput(f"{part.path}: came when later parts had been judged; judge the directory anew")
         insort(self.parts, part, key=lambda p: p.first)

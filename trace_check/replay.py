@@ -180,11 +180,11 @@ def _loaded(graphs: Graphs | Path | str | None) -> Graphs:
 
 
 def _founding(path: Path, sources: Sequence[Source]) -> Configuration:
-    """What a Start with an empty log shows; if there is none, the trace is incomplete, and any other has to do."""
+    """What a Start of a founder shows; if there is none, the trace is incomplete, and any other has to do."""
     starts = [s for s in sources if s.voters is not None]
     if not starts:
         raise BadInput(f"{path}: no Start in any file; give the traces of the nodes, not only of clients")
-    first = min(starts, key=lambda s: (not s.voters, not s.begins_empty, s.members is None))
+    first = min(starts, key=lambda s: (not s.voters, s.founded is None, not s.begins_empty, s.members is None))
     return configuration(first.members) if first.members is not None else founding(first.voters or ())
 
 

@@ -88,6 +88,24 @@ def _are_members(values: Sequence[Any]) -> bool:
     )
 
 
+def _are_images(values: Sequence[Any]) -> bool:
+    return _are(list, values) and set(map(len, values)) <= {3} and _are_positions(values)
+
+
+def _are_foundings(values: Sequence[Any]) -> bool:
+    return (
+        _are(list, values)
+        and set(map(len, values)) <= {4}
+        and _are_positions(values)
+        and _are_naturals([epoch for *_, epoch in values])
+        and min(last for last, *_ in values) > 0
+    )
+
+
+def _are_positions(values: Sequence[Any]) -> bool:
+    return all(_are_naturals([last, term]) and _are_digests([digest]) for last, term, digest, *_ in values)
+
+
 def _are_moments(values: Sequence[Any]) -> bool:
     try:
         return _are(list, values) and all(type(clock) is str and _are_naturals([now]) for clock, now in values)
@@ -116,6 +134,8 @@ PAIRS: Kind = ("a list of [index, epoch]", _lists(_are_pairs))
 MEMBERS: Kind = (f"a list of [node, part, address], with a part of {', '.join(PARTS)}", _lists(_are_members))
 BOOLEAN: Kind = ("true or false", lambda values: _are(bool, values))
 OPERATION: Kind = ('"read" or "write"', lambda values: _are(str, values) and set(values) <= {"read", "write"})
+IMAGE: Kind = ("an image [last, last_term, digest]", _are_images)
+FOUNDING: Kind = ("[last, last_term, digest, epoch], with a last of 1 or more", _are_foundings)
 MOMENT: Kind = ("[clock, nanoseconds]", _are_moments)
 
 _LOG_END: dict[str, Kind] = {"last": INTEGER, "last_term": INTEGER}
@@ -127,6 +147,8 @@ NODE_EVENTS: dict[str, dict[str, Kind]] = {
     "Win": {"grants": REFERENCES},
     "Append": {"first": INTEGER, "last": INTEGER, "digest": DIGEST},
     "Store": {**_LOG_END, "digest": DIGEST},
+    "Image": {**_LOG_END, "digest": DIGEST},
+    "Install": {**_LOG_END, "digest": DIGEST, "image": REFERENCE},
     "Commit": {"runs": RUNS, "digest": DIGEST},
     "Activate": {"epoch": INTEGER},
     "Ack": {"first": INTEGER, "last": INTEGER},
@@ -144,10 +166,11 @@ CLIENT_EVENTS: dict[str, dict[str, Kind]] = {
     "Unknown": {"op": STRING, "error": STRING},
 }
 OPTIONAL: dict[str, dict[str, Kind]] = {
-    "Start": {"members": MEMBERS},
+    "Start": {"members": MEMBERS, "image": IMAGE, "founded": FOUNDING},
     "Append": {"epoch": INTEGER, "members": MEMBERS, "stores": REFERENCES},
     "Commit": {"epochs": PAIRS, "stores": REFERENCES, "leader_commit": REFERENCE},
-    "Invoke": {"kind": OPERATION, "key": STRING, "at": MOMENT},
+    "Ack": {"entry_term": INTEGER},
+    "Invoke": {"kind": OPERATION, "key": STRING, "idempotency": STRING, "at": MOMENT},
     "Ok": {
         "entry_term": INTEGER, "ack": REFERENCE, "serve": REFERENCE, "version": INTEGER, "wrote": BOOLEAN, "at": MOMENT
     },

@@ -1,8 +1,9 @@
 """The beginning and the end of an incarnation: what a Start shows against what the node had traced before.
 
 A crash may fall between persisting and tracing, so a Start may show more than was traced. Whatever it shows of others'
-doing was traced by them before they sent it; so a Start happens after the Campaign its vote is for and after the Append
-that made its last entry, although its `after` does not say so. `waits_for` tells merge about those.
+doing was traced by them before they sent it; so a Start happens after the Campaign its vote is for, after the Append
+that made its last entry and after a Commit that covers its image, although its `after` does not say so. `waits_for`
+tells merge about those.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
+from trace_check import images
 from trace_check.nodes import Cluster, Node
 from trace_check.read import Source
 from trace_check.schema import Event
@@ -41,6 +43,8 @@ class Starts:
         if event["event"] != "Start":
             return None
         term, vote, last, last_term = event["term"], event["vote"], event["last"], event["last_term"]
+        if images.founds(node, event):
+            return None
         if not node.started and (term or vote or last):
             what = f"earlier traces of {node.name}: its first Start shows term {term} and {last} log entries"
             return Wait("NothingForgotten", what, (), 0)
@@ -68,6 +72,9 @@ class Starts:
             elif self._under(node, term, last, last_term) is None and tree.comparable(last, last_term, *settled):
                 what = f"a leader of terms {node.stored_under} to {term} whose log has {entry}"
                 return Wait("NothingForgotten", what, others, term)
+        uncommitted = images.not_committed(cluster, node, event) if tree.exists(last, last_term) else None
+        if uncommitted is not None:
+            return Wait("ImageCommitted", uncommitted, others, term)
         if vote is not None and vote != node.name and term != node.vote_term:
             election = cluster.ballots.elections.get(term)
             if election is None or vote not in election.candidates:
@@ -93,15 +100,17 @@ class Starts:
         term, vote, last, last_term = event["term"], event["vote"], event["last"], event["last_term"]
         if term < node.term:
             raise Refused("TermMonotonic", f"term {node.term} or later, where {node.name} was", f"term {term}")
+        images.found(cluster, node, event)
         self._vote(node, term, vote)
         self._log(node, term, last, last_term)
+        images.start(cluster, node, event)
         if event["voters"] or last or node.name in cluster.founding.members:
             cluster.same_voters(event["voters"], last, last_term)
         cluster.digests.check(last, last_term, event["digest"])
         cluster.frontend(node, "Start")
         node.source, node.started, node.ended = source, True, False
         node.term = term
-        node.committed = node.committed_term = 0
+        node.committed, node.committed_term = node.image, node.image_term
 
     def exit(self, source: Source, event: Event) -> None:
         """The process is about to end."""

@@ -81,6 +81,14 @@ class LogTree(Generic[R]):
         self.terms: list[int] = []
         self.committed = 0
         self.committed_term = 0
+        # What all logs here begin with, and nobody here has made: the empty log, unless the group was founded.
+        self.root = 0
+        self.root_term = 0
+
+    def found(self, founding: R) -> None:
+        """All logs begin with the end of this run, committed by decree, as the log of another group did."""
+        self.leaders[founding.term] = founding
+        self.root, self.root_term = self.committed, self.committed_term = founding.last, founding.term
 
     def add(self, leader: R) -> None:
         """A term has its winner. Its base must exist, in an earlier term."""
@@ -146,7 +154,7 @@ class LogTree(Generic[R]):
         return runs
 
     def committed_before(self, term: int) -> Position:
-        """The last position that leaders of earlier terms have committed, (0, 0) if none.
+        """The last position that leaders of earlier terms have committed; where all logs begin, if none.
 
         A later leader's commits lie above an earlier one's (LeaderCompleteness, checked whenever either grows), so the
         latest leader that committed anything decides.
@@ -154,4 +162,4 @@ class LogTree(Generic[R]):
         for leader in self.before(term):
             if leader.committed:
                 return leader.committed, leader.term
-        return 0, 0
+        return self.root, self.root_term
