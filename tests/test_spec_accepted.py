@@ -12,13 +12,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "spec" / "models"
 MODULE = (ROOT / "spec" / "Accepted.tla").read_text()
-READS = (ROOT / "spec" / "Reads.tla").read_text()
+# What adds to Accepted, each with guards of its own.
+ADDED = {name: (ROOT / "spec" / f"{name}.tla").read_text() for name in ("Images", "Reads")}
 PAGE = (ROOT / "docs" / "trace-format.md").read_text()
 TABLE: dict[str, dict[str, Any]] = json.loads((MODELS / "models.json").read_text())
 
 EVENTS_OF_CLIENTS = {"Invoke", "Ok", "Fail", "Unknown"}
-# Inferred by the checker from the end of a file; not a line, but a step of Frontend.
-SILENT = {"Crash"}
+# Crash is inferred by the checker from the end of a file; not a line, but a step of Frontend. Recall is in a Start.
+SILENT = {"Crash", "Recall"}
 
 
 def section(title: str, module: str = MODULE) -> str:
@@ -55,20 +56,22 @@ def test_the_guards_are_those_of_the_trace_format() -> None:
     assert sorted(GUARDS + outside()) == sorted(page)
 
 
-READ_GUARDS = definitions(section("The guards.", READS))
-
-
-def test_guards_of_reads_are_outside_and_each_has_a_model_without_it_that_fails() -> None:
-    assert set(READ_GUARDS) <= set(outside())
-    properties = definitions(section("What holds in every state.", READS))
-    right = [name for name in TABLE if re.match(r"Reads(?!Without)", name)]
-    assert all(set(properties) <= set((MODELS / f"{name}.cfg").read_text().split()) for name in right)
-    assert {path.stem for path in MODELS.glob("Reads*.cfg")} == {n for n in TABLE if n.startswith("Reads")}
-    for guard in READ_GUARDS:
-        assert re.search(rf"\b{guard}\(", section("The events.", READS)), f"{guard} is defined and never asked"
-        without = (MODELS / f"ReadsWithout{guard}.cfg").read_text()
+@pytest.mark.parametrize("name", ADDED)
+def test_guards_of_what_is_added_are_outside_and_each_has_a_model_without_it_that_fails(name: str) -> None:
+    module = ADDED[name]
+    guards = definitions(section("The guards.", module))
+    assert guards
+    assert set(guards) <= set(outside())
+    assert all(f"{guard} - in {name}.tla" in MODULE for guard in guards)
+    properties = definitions(section("What holds in every state.", module))
+    right = [model for model in TABLE if re.match(rf"{name}(?!Without)", model)]
+    assert all(set(properties) <= set((MODELS / f"{model}.cfg").read_text().split()) for model in right)
+    assert {path.stem for path in MODELS.glob(f"{name}*.cfg")} == {n for n in TABLE if n.startswith(name)}
+    for guard in guards:
+        assert re.search(rf"\b{guard}\(", section("The events.", module)), f"{guard} is defined and never asked"
+        without = (MODELS / f"{name}Without{guard}.cfg").read_text()
         assert {k for k, v in overrides(without).items() if re.fullmatch(r"Any\d", v)} == {guard}
-        assert TABLE[f"ReadsWithout{guard}"]["violates"] in properties
+        assert TABLE[f"{name}Without{guard}"]["violates"] in properties
 
 
 def test_every_guard_is_asked_by_an_event() -> None:
@@ -79,7 +82,8 @@ def test_every_guard_is_asked_by_an_event() -> None:
 
 def test_the_events_are_those_of_the_trace_format() -> None:
     following = MODULE[MODULE.index("\nNext ==") : MODULE.index("\nSpec ==")]
-    following += READS[READS.index("\nReadsNext ==") : READS.index("\nReadsSpec ==")]
+    for name, module in ADDED.items():
+        following += module[module.index(f"\n{name}Next ==") : module.index(f"\n{name}Spec ==")]
     events = set(re.findall(r"\\/ (?:\\E .*? : )?(\w+)", following)) - {"Next"}
     assert events - SILENT - EVENTS_OF_CLIENTS == set(rows(PAGE, "Events of nodes"))
     assert events & EVENTS_OF_CLIENTS == {"Ok"}

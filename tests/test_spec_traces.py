@@ -116,8 +116,8 @@ def test_nothing_lies_about_that_is_not_in_the_manifest() -> None:
 
 def test_the_right_behaviours_are_not_trivial() -> None:
     seen = Counter(event["event"] for name in GOOD for event in events(TRACES / "good" / name))
-    # Reads are not in HACoordination, but in Reads.tla.
-    assert set(seen) == set(NODE_EVENTS) - {"ReadStart", "Confirm", "ReadServe"}
+    # Images and reads are not in HACoordination, but in Images.tla and Reads.tla.
+    assert set(seen) == set(NODE_EVENTS) - {"Image", "Install", "ReadStart", "Confirm", "ReadServe"}
     results: list[Result] = [replay(TRACES / "good" / name) for name in GOOD]
     assert len(results) >= 24
     assert sum(result.counts.leaders >= 2 and result.counts.epochs >= 2 for result in results) >= 10

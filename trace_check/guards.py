@@ -34,29 +34,37 @@ GUARDS: dict[str, Guard] = {
         "one disk are counted twice.",
     ),
     "NothingForgotten": Guard(
-        "a `Start` shows at least what the node had traced: term, vote in that term, log. A log may differ only"
-        " by what a leader of a later term, up to the Start's, can have replaced; it is a proper beginning of "
+        "a `Start` shows at least what the node had traced: term, vote in that term, image, log. A log may differ "
+        "only by what a leader of a later term, up to the Start's, can have replaced; it is a proper beginning of "
         "what was stored only if such a leader had another entry within that beginning (so that the end was "
-        "replaced twice). From one `Store` to the next it never is. No two incarnations of a node have the same"
-        " counter",
-        "Quorums meet in one node that remembers. If it forgets a vote, two leaders can win a term; if it "
-        "forgets an entry, a leader without that entry can win, and what was acknowledged is lost.",
+        "replaced twice). From one `Store` to the next it never is. No two incarnations of a node have the same "
+        "counter",
+        "Quorums meet in one node that remembers. If it forgets a vote, two leaders can win a term; if it forgets "
+        "an entry, a leader without that entry can win, and what was acknowledged is lost.",
     ),
     "SameConfiguration": Guard(
         "a `Campaign`, and a `Start` with anything in its log, names the voters of the configuration its node "
         "goes by, each once; of those that the group was set up with, a `Start` with an empty log names the "
         "voters too; who campaigns, and whose vote or Store is counted, is a voter by the configuration of the "
-        "candidate or the leader",
-        "Two majorities share a node only if they are majorities of the same voters.",
+        "candidate or the leader; who is a voter by the configuration it goes by does not become `OBSERVER`",
+        "Two majorities share a node only if they are majorities of the same voters. An observer is a node that "
+        "nobody counts.",
+    ),
+    "SameFounding": Guard(
+        "all founders show the same `founded` in every `Start`, or none does, and nobody else shows one; the "
+        "first `Start` of each shows the image of that position and nothing else; nobody has a log that begins "
+        "without it; no `Campaign` is in its `last_term` or an earlier term",
+        "A group begins with one state. If founders begin with different ones, or one of them with nothing, they "
+        "apply the same entries to different things; a term that the old group used has an entry already.",
     ),
     "VoteOnce": Guard(
         "one vote per node and term, over restarts; a `Campaign` is a vote for oneself",
         "A node that votes twice in a term can be in two majorities, and then two nodes lead that term.",
     ),
     "TruePosition": Guard(
-        "the position a `Campaign` or `Grant` names is where the node's log ends by its own last `Start` or "
-        "`Store`, or, if it has led and appended since, by its last `Append`: who has lost a term may keep what"
-        " it had not stored, or give it up; its next `Campaign` or `Grant` shows which, and it stays so",
+        "the position a `Campaign` or `Grant` names is where the node's log ends by its own last `Start`, `Store` "
+        "or `Install`, or, if it has led and appended since, by its last `Append`: who has lost a term may keep "
+        "what it had not stored, or give it up; its next `Campaign` or `Grant` shows which, and it stays so",
         "Votes go to logs that are complete enough. Who misstates where its log ends can win, or help to win, "
         "without an entry that is committed.",
     ),
@@ -99,11 +107,11 @@ GUARDS: dict[str, Guard] = {
         " group comes between, each may decide without the other.",
     ),
     "GroupGoesOn": Guard(
-        "no change lets the group get stuck: a node joins without a vote; a learner becomes a voter when a "
-        "Store of it that is cited reaches all that the leader knows committed; a voter is removed when such "
-        "Stores of more than half of those who stay are cited; it is not demoted, and a leader does not remove "
-        "itself; no two members have one address; who is removed is not sent, and does not store, the entry "
-        "that removes it",
+        "no change lets the group get stuck: a node joins without a vote; a learner becomes a voter when a Store "
+        "of it that is cited reaches all that the leader knows committed; a voter is removed when such Stores of "
+        "more than half of those who stay are cited; it is not demoted, and a leader does not remove itself; no "
+        "two members have one address; who is removed is not sent, and does not store or install, the entry that "
+        "removes it",
         "Nothing is lost by it, but a group with a voter that has nothing yet, or without a leader that may be "
         "elected, may stand still for good.",
     ),
@@ -114,10 +122,10 @@ GUARDS: dict[str, Guard] = {
         "which is the later.",
     ),
     "StoreOnLeaderLog": Guard(
-        "a `Store` in T ends on the log of T's leader, no further than the leader's `Append`s that were heard "
-        "(or than the node's log reached already, as its `Start` showed), and names the right term there; the "
-        "leader's `Win` was heard. If the last entry is of term T, an `Append` ended there: so the digest of "
-        "whatever is counted for a `Commit` is compared with one that the leader has named",
+        "a `Store` in T ends on the log of T's leader, no further than the leader's `Append`s that were heard (or "
+        "than the node's log reached already, as its `Start` showed), and names the right term there; the "
+        "leader's `Win` was heard. If the last entry is of term T, an `Append` ended there, or the node's image: "
+        "so the digest of whatever is counted for a `Commit` is compared with one that the leader has named",
         "A Store counts towards a commitment. If it is of another log than the leader's, a majority is counted "
         "that does not hold the entries.",
     ),
@@ -132,6 +140,17 @@ GUARDS: dict[str, Guard] = {
         "A leader may count only entries that others really hold on disk in its term; anything else can be lost"
         " after it was acknowledged.",
     ),
+    "ImageCommitted": Guard(
+        "an `Image` lies within what its node knows committed, an image in a `Start` within what leaders have "
+        "committed and within the node's own log; from one `Image` or `Install` to the next it never shrinks",
+        "An entry can be given up for another one, an image cannot: what is in it must never have to be taken "
+        "back.",
+    ),
+    "InstallCited": Guard(
+        "an `Install` cites an `Image`, `Install` or `Start` of the incarnation that leads T, heard before, which "
+        "shows the very same image; the leader's `Win` was heard, and the node is not the leader itself",
+        "What is installed counts as committed and takes the place of a log. Only who leads can know that it may.",
+    ),
     "CommitQuorum": Guard(
         "those that reach its last index are more than half of the voters of the configuration the leader goes "
         "by, which may lie beyond that index",
@@ -145,12 +164,12 @@ GUARDS: dict[str, Guard] = {
     ),
     "CommitCited": Guard(
         "the `Commit` of a node that does not lead cites the `Commit` of another node (its leader's), heard "
-        "before, that reaches as far, and lies within its own log",
-        "A node that does not lead cannot know by itself what is committed; it may only repeat what a leader "
-        "has counted.",
+        "before, or its `Install`, or the image in its `Start`, that reaches as far, and lies within its own log",
+        "A node that does not lead cannot know by itself what is committed; it may only repeat what a leader has "
+        "counted.",
     ),
     "CommitContiguous": Guard(
-        "runs continue the node's previous Commit and agree with its log",
+        "runs continue the node's previous Commit, or its image, and agree with its log",
         "What is committed is a beginning of a log. A Commit with holes, or of entries the node does not have, "
         "would let nodes apply different things.",
     ),
@@ -160,7 +179,8 @@ GUARDS: dict[str, Guard] = {
         "split.",
     ),
     "AckCommitted": Guard(
-        "an `Ack` lies within what its node has committed, and within its term's entries after the epoch record",
+        "an `Ack` comes from who leads T, and lies within what its node has committed, and within one term's "
+        "entries after the epoch record",
         "A client that has been told of its write relies on it; an entry that is not committed can still be "
         "replaced.",
     ),
@@ -184,9 +204,9 @@ GUARDS: dict[str, Guard] = {
     "PromiseKept": Guard(
         "a client's `Ok` answers an `Invoke` that is open. A write's cites an `Ack`, heard in the reply, that "
         "covers its index in that term; the entry is committed there, and stays; no two `Ok`s name the same "
-        "index. A read's cites a `ReadServe`, heard in the reply, of its index",
-        "This is what all other rules are for: an acknowledged write is in the committed log, at its place, for"
-        " good.",
+        "index, but of one write tried again. A read's cites a `ReadServe`, heard in the reply, of its index",
+        "This is what all other rules are for: an acknowledged write is in the committed log, at its place, for "
+        "good.",
     ),
     "SessionOrder": Guard(
         "an operation that begins after an answer, by the client's own trace or by `after`, sees what that "

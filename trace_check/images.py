@@ -167,7 +167,8 @@ def found(cluster: Cluster, node: Node, event: Event) -> None:
     last, last_term, digest, _ = founded
     if not founds(node, event) or event.get("image") != [last, last_term, digest]:
         raise Refused(
-            guard, f"a first Start with the image {founded[:3]} and nothing else, in term {last_term}, without a vote",
+            guard,
+            f"a first Start with the image {founded[:3]} and nothing else, in term {last_term}, without a vote",
             f"a log that ends at {event['last']} of term {event['last_term']}, in term {event['term']}, vote "
             f"{event['vote']}, image {event.get('image', 'none')}",
         )
@@ -179,9 +180,20 @@ def found(cluster: Cluster, node: Node, event: Event) -> None:
 def _begin(cluster: Cluster, last: int, last_term: int, digest: str, epoch: int) -> None:
     nobody = Source(-1, {"v": VERSION, "cluster": "", "node": "", "inc": "", "event": "Start"}, Window())
     run = Leader(
-        last_term, "another group", nobody, 0, last - 1, 0, last, last, [(0, cluster.founding)], epoch=epoch, over=True,
+        last_term,
+        "another group",
+        nobody,
+        0,
+        last - 1,
+        0,
+        last,
+        last,
+        [(0, cluster.founding)],
+        epoch=epoch,
+        over=True,
         # Nobody can have heard of its Win.
-        win_code=1 << 62, append_code=1 << 62,
+        win_code=1 << 62,
+        append_code=1 << 62,
     )
     cluster.tree.found(run)
     cluster.digests.root = digest
