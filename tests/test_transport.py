@@ -14,15 +14,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+from certs import certificates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hacoord.connection
 import hacoord.handshake
 import hacoord.transport
+from hacoord.config import Connections
 from hacoord.frames import (
     MAX_FRAME,
     FrameError,
@@ -594,18 +597,18 @@ def test_a_port_in_use_is_a_clear_error(net: Net) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_other_machines_are_kept_out_unless_asked_for(net: Net, host: str) -> None:
-    with pytest.raises(TransportError, match="allow_remote"):
+def test_other_machines_are_kept_out_without_tls(net: Net, host: str) -> None:
+    with pytest.raises(TransportError, match=r"not encrypted: listen on 127\.0\.0\.1; .*TLS instead \(tls\.cert"):
         net.add("a", listen=(host, 0))
 
 
-def test_listening_everywhere_when_asked_for(net: Net) -> None:
-    assert net.add("a", listen=("0.0.0.0", 0), allow_remote=True).address[0] == "0.0.0.0"
+def test_listening_everywhere_with_tls(net: Net, tmp_path: Path) -> None:
+    assert net.add("a", listen=("0.0.0.0", 0), certificates=certificates(tmp_path, "a")).address[0] == "0.0.0.0"
 
 
-def test_an_address_that_is_not_ours_is_a_clear_error(net: Net) -> None:
+def test_an_address_that_is_not_ours_is_a_clear_error(net: Net, tmp_path: Path) -> None:
     with pytest.raises(TransportError, match="correct the address"):
-        net.add("a", listen=("192.0.2.1", 0), allow_remote=True)
+        net.add("a", listen=("192.0.2.1", 0), certificates=certificates(tmp_path, "a"))
 
 
 def test_an_empty_secret_is_refused(net: Net) -> None:
@@ -750,8 +753,7 @@ def test_a_refused_client_hears_why(net: Net, changes: dict[str, Any], reason: s
 
 
 def test_too_many_clients(net: Net) -> None:
-    net.monkeypatch.setattr(hacoord.transport, "MAX_CLIENTS", 2)
-    a = net.add("a")
+    a = net.add("a", limits=Connections(clients=2))
     net.client(a)
     second = net.client(a)
     with pytest.raises(HandshakeRefused, match="has 2 clients already"):
@@ -823,8 +825,8 @@ def test_a_slow_stranger_is_closed_in_time(net: Net) -> None:
         sock.sendall(hello[at : at + 1])
         net.turn()
         assert len(a._connections) == 1
-        net.now += hacoord.connection.HANDSHAKE_TIME / 10
-    net.now += hacoord.connection.HANDSHAKE_TIME / 4
+        net.now += Connections().handshake / 10
+    net.now += Connections().handshake / 4
     net.turn()
     assert a._connections == {}
     assert net.read_until_closed(sock) == b""
@@ -836,7 +838,7 @@ def test_a_stranger_that_stops_halfway_is_closed_in_time(net: Net) -> None:
     sock.sendall(frame(hello_bytes()))
     sock.setblocking(False)
     net.until(lambda: readable(sock))  # the challenge
-    net.now += hacoord.connection.HANDSHAKE_TIME
+    net.now += Connections().handshake
     net.turn()
     assert a._connections == {}
 
@@ -846,16 +848,15 @@ def readable(sock: socket.socket) -> bool:
 
 
 def test_strangers_cannot_keep_the_nodes_out(net: Net) -> None:
-    net.monkeypatch.setattr(hacoord.transport, "MAX_STRANGERS", 5)
     a, b = net.pair()
+    a._limits = Connections(strangers=5)
     socks = [net.dial(a) for _ in range(20)]
     net.until(lambda: a.connected and b.connected)
     assert net.read_until_closed(socks[0]) == b""
 
 
 def test_the_oldest_stranger_makes_place(net: Net) -> None:
-    net.monkeypatch.setattr(hacoord.transport, "MAX_STRANGERS", 5)
-    a = net.add("a", peers={"b": ("127.0.0.1", 1)})
+    a = net.add("a", peers={"b": ("127.0.0.1", 1)}, limits=Connections(strangers=5))
     socks = [net.dial(a) for _ in range(5)]
     net.until(lambda: len(a._strangers) == 5)
     authenticated(net, a)

@@ -1,4 +1,4 @@
-"""The command line: `hacoord init`, `serve`, `status`, `append`, `read`, `simulate`.
+"""The command line: `hacoord init`, `serve`, `status`, `append`, `read`, `simulate`, and others.
 
 Every error is one line on standard error and an exit status of `node.Exit`; a traceback is a bug. The secret is always
 read from a file: what stands on a command line, every user of the machine can see.
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hacoord import __version__, frontends, logs
+from hacoord import __version__, frontends, logs, token_commands
 from hacoord.catalog import commands as catalog
 from hacoord.catalog.machine import BadCommand
 from hacoord.catalog.service import serve
@@ -23,6 +23,8 @@ from hacoord.journal import OutcomeUnknown
 from hacoord.node import MEANING, Exit, Node, NodeFailed
 from hacoord.sim import Faults, Simulation
 from hacoord.storage import StorageError, create
+from hacoord.tls import certificates
+from hacoord.tokens import read_token
 from hacoord.trace import TraceFailed
 
 UNKNOWN = 3
@@ -77,10 +79,7 @@ def _init(args: argparse.Namespace) -> int:
 def _serve(args: argparse.Namespace) -> int:
     config = load(args.config) if args.config else Config()
     logs.set_up(config.log.format)
-    secret_file: Path | None = args.secret_file or config.secret_file
-    if secret_file is None:
-        raise ConfigError("no secret: name its file with --secret-file, or as secret_file in the configuration")
-    node = Node(args.directory, config, read_secret(secret_file), test_faults=args.test_faults)
+    node = Node(args.directory, config, _secret(args, config), test_faults=args.test_faults)
     if args.catalog:
         serve(node)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -108,7 +107,7 @@ def _status(args: argparse.Namespace) -> int:
         for address in args.address:
             try:
                 rows.append({"address": address, **client.status(address)})
-            except Unreachable as error:
+            except (Unreachable, RequestRefused) as error:
                 rows.append({"address": address, "error": str(error)})
     if args.json:
         print(json.dumps(rows, indent=2))
@@ -177,7 +176,7 @@ def _read(args: argparse.Namespace) -> int:
             for entry in entries:
                 text = entry.data.decode(errors="backslashreplace")
                 print(f"{entry.index}\t{entry.term}\t{entry.epoch}\t{text}")
-        except Unreachable as error:
+        except (Unreachable, RequestRefused) as error:
             return _complain(Exit.UNEXPECTED, str(error))
     return Exit.STOPPED
 
@@ -254,7 +253,16 @@ def _within(kind: Callable[[str], float], low: float, high: float) -> Callable[[
 def _client(args: argparse.Namespace, addresses: Sequence[str], *, timeout: float) -> Client:
     for address in addresses:
         parse_address(address)
-    return Client(addresses, read_secret(args.secret_file), timeout=timeout)
+    config = load(args.config) if args.config else Config()
+    credential = read_token(args.token_file) if args.token_file else _secret(args, config)
+    return Client(addresses, credential, certificates=certificates(config.tls), timeout=timeout)
+
+
+def _secret(args: argparse.Namespace, config: Config) -> bytes:
+    secret_file: Path | None = args.secret_file or config.secret_file
+    if secret_file is None:
+        raise ConfigError("no secret: name its file with --secret-file, or as secret_file in the configuration")
+    return read_secret(secret_file)
 
 
 def _complain(code: int, reason: str) -> int:
@@ -378,7 +386,11 @@ def _parser() -> argparse.ArgumentParser:
     verbs: list[argparse.ArgumentParser] = []
     catalog.add_commands(of_catalog)
     for client in (status, frontend, append, read, transfer, *verbs):
-        client.add_argument("--secret-file", type=Path, required=True, metavar="FILE", help="the cluster's secret")
+        client.add_argument("--config", type=Path, metavar="FILE", help="settings, in TOML: tls and secret_file count")
+        who = client.add_mutually_exclusive_group()
+        who.add_argument("--secret-file", type=Path, metavar="FILE", help="the cluster's secret")
+        who.add_argument("--token-file", type=Path, metavar="FILE", help="a token, made by `hacoord token new`")
+    token_commands.add_commands(commands.add_parser("token", help="make, list and remove the tokens of clients"))
     return parser
 
 

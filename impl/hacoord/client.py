@@ -21,6 +21,8 @@ from hacoord.config import parse_address
 from hacoord.journal import MAX_DATA, JournalEntry, OutcomeUnknown, ReadPoint, Receipt
 from hacoord.raft.messages import Ref
 from hacoord.raft.outbox import Outbox
+from hacoord.tls import Certificates
+from hacoord.tokens import Token
 from hacoord.trace import TraceWriter
 from hacoord.transport import ClientConnection, ConnectionFailed, HandshakeRefused, RequestUnanswered
 
@@ -51,20 +53,24 @@ class Client:
     def __init__(
         self,
         addresses: Sequence[str],
-        secret: bytes,
+        secret: bytes | Token,
         *,
+        certificates: Certificates | None = None,
         cluster: str | None = None,
         name: str = "client",
         trace_dir: Path | None = None,
         timeout: float = 10.0,
     ) -> None:
-        """`cluster` may be left out where any will do; not when the client traces.
+        """`secret` is the cluster's, or a token. With `certificates`, the nodes are spoken to over TLS.
+
+        `cluster` may be left out where any will do; not when the client traces.
 
         Clients that trace at the same time need different names: one name is one session, and its incarnations follow
         each other.
         """
         self._addresses = list(addresses)
         self._secret = secret
+        self._certificates = certificates
         self._cluster = cluster
         self._name = name
         self._timeout = timeout
@@ -183,7 +189,7 @@ class Client:
                         return reply
                     case {"error": "unknown", "reason": str(why)}:
                         raise OutcomeUnknown(why)
-                    case {"error": "bad_request" | "timeout" | "lost", "reason": str(why)}:
+                    case {"error": "bad_request" | "forbidden" | "timeout" | "lost", "reason": str(why)}:
                         raise RequestRefused(why)
                     case {"error": "not_leader", "reason": str(why), "address": str(leader)} if leader != address:
                         reason = why
@@ -207,19 +213,20 @@ class Client:
         return [self._leader, *(address for address in self._addresses if address != self._leader)]
 
     def status(self, address: str) -> dict[str, object]:
-        """What the node at this address says of itself. Raises Unreachable."""
-        return self._request(address, {"op": "status"})
+        """What the node at this address says of itself. Raises Unreachable, RequestRefused."""
+        return self.ask(address, {"op": "status"})
 
     def read(self, address: str, first: int = 1, last: int | None = None) -> Iterator[JournalEntry]:
-        """The committed journal entries that this node has, from index `first` to `last`. Raises Unreachable.
+        """The committed journal entries that this node has, from index `first` to `last`.
 
-        A node that lags behind has less than was acknowledged; see `linearizable_read`.
+        A node that lags behind has less than was acknowledged; see `linearizable_read`. Raises Unreachable,
+        RequestRefused.
         """
         return self._entries(address, first, last, at_least=0)
 
     def _entries(self, address: str, first: int, last: int | None, *, at_least: int) -> Iterator[JournalEntry]:
         while last is None or first <= last:
-            reply = self._request(address, {"op": "read", "first": first, "last": (1 << 62) if last is None else last})
+            reply = self.ask(address, {"op": "read", "first": first, "last": (1 << 62) if last is None else last})
             following, commit = cast(int, reply["next"]), cast(int, reply["commit"])
             if commit < at_least:
                 raise Unreachable(f"{address} has started again since, and is not that far yet: read again")
@@ -295,6 +302,7 @@ class Client:
                 name=self._name,
                 inc=self._inc,
                 timeout=self._timeout,
+                certificates=self._certificates,
             )
         return connection
 

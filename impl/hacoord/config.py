@@ -63,9 +63,6 @@ class Batch:
 
     entries: int = number(1000, 1, 100_000, "entries", "journal entries in one turn of the loop, and in one frame")
     bytes: int = number(1 << 20, 1024, 4 << 20, "bytes", "bytes likewise")
-    window: int = number(
-        8192, 1, 1_000_000, "entries", "entries a peer is sent, at least one frame, before it has answered for them"
-    )
     queue: int = number(10_000, 1, 1_000_000, "writes", "writes that may wait, and reads likewise; more are refused")
 
 
@@ -88,9 +85,6 @@ class StateChange:
 class Shutdown:
     """How a node leaves in good order."""
 
-    notice: float = number(
-        0.0, 0, 3600, "s", "how long a node that is to stop goes on while `/health` already answers 503"
-    )
     patience: float = number(
         5.0, 0, 3600, "s", "how long a LEADER that is to stop waits for another to take over, and then leaves anyway"
     )
@@ -108,7 +102,27 @@ class Log:
     """What `hacoord serve` writes to standard error."""
 
     format: str = choice("text", ("json",), "how: one line of words with `key=value`, or one JSON object, for each")
-    slow: float = number(2.0, 0.001, 3600, "s", "a sync of the disk or a turn of the loop longer than this is logged")
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """How many may be connected, besides the members, and what they may do. Members count once each."""
+
+    clients: int = number(256, 1, 10_000, "clients", "clients that may be connected at a time")
+    strangers: int = number(
+        64, 8, 10_000, "connections", "connections that have not authenticated; the oldest is closed for a newer one"
+    )
+    handshake: float = number(5.0, 0.1, 60, "s", "time to authenticate in, TLS included")
+    requests: int = number(64, 1, 10_000, "requests", "unanswered requests of one client; more are refused")
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The files, in PEM. Without them nothing is encrypted, and a node listens on loopback only."""
+
+    cert: Path | None = path("a file", "certificate of this node or client; all three or none", "no TLS")
+    key: Path | None = path("a file", "key of that certificate, mode 0600", "no TLS")
+    ca: Path | None = path("a file", "certificate of the authority that issued everybody's", "no TLS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +133,10 @@ class Config:
     secret_file: Path | None = path(
         "a file", "the cluster's secret, at least 16 bytes, mode 0600; `--secret-file` overrides it"
     )
+    tokens_file: Path | None = path(
+        "a file", "tokens that clients may show instead of the secret, mode 0600", "clients need the secret"
+    )
+    tls: Tls = Tls()
     trace: Trace = Trace()
     election: Election = Election()
     batch: Batch = Batch()
@@ -126,6 +144,7 @@ class Config:
     shutdown: Shutdown = Shutdown()
     http: Http = Http()
     log: Log = Log()
+    connections: Connections = Connections()
 
 
 SETTINGS: dict[str, Setting] = settings(Config)
@@ -194,22 +213,34 @@ def read_secret(file: Path) -> bytes:
 
     Refused when anybody but its owner may read or write the file: a secret that others can read keeps nobody out.
     """
-    try:
-        mode = file.stat().st_mode
-        secret = file.read_bytes().strip()
-    except OSError as error:
-        raise ConfigError(f"can't read the secret file {file}: {_reason(error)}") from error
-    if stat.S_IMODE(mode) & 0o077:
-        raise ConfigError(
-            f"the secret file {file} has mode {stat.S_IMODE(mode):04o}: others may use it; "
-            f"only its owner may have access (chmod 600 {file})"
-        )
+    secret = read_private(file, "the secret file").strip()
     if len(secret) < MIN_SECRET_BYTES:
         raise ConfigError(
             f"the secret in {file} has {len(secret)} bytes; at least {MIN_SECRET_BYTES} are needed "
             f"(head -c 32 /dev/urandom | base64)"
         )
     return secret
+
+
+def read_private(file: Path, what: str) -> bytes:
+    """The content of a file that only its owner may read or write; `what` names it in a ConfigError."""
+    check_private(file, what)
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"can't read {what} {file}: {_reason(error)}") from error
+
+
+def check_private(file: Path, what: str) -> None:
+    """Raises ConfigError if anybody but its owner may read or write this file, or it is not there."""
+    try:
+        mode = stat.S_IMODE(file.stat().st_mode)
+    except OSError as error:
+        raise ConfigError(f"can't read {what} {file}: {_reason(error)}") from error
+    if mode & 0o077:
+        raise ConfigError(
+            f"{what} {file} has mode {mode:04o}: others may use it; only its owner may have access (chmod 600 {file})"
+        )
 
 
 def _flatten(document: dict[str, object]) -> Iterator[tuple[str, object]]:
@@ -231,18 +262,14 @@ def _check_relations(config: Config) -> None:
             f"election.heartbeat = {election.heartbeat:g}: less than half of election.timeout "
             f"({election.timeout:g} s) is wanted, or one lost heartbeat starts an election"
         )
-    if state_change.retries and state_change.backoff_min >= state_change.deadline:
-        raise ConfigError(
-            f"state_change.backoff_min = {state_change.backoff_min:g}: less than state_change.deadline "
-            f"({state_change.deadline:g} s) is wanted, or nothing is ever tried again (set retries to 0 for that)"
-        )
-    if config.http.listen is not None and config.http.listen == config.listen:
-        raise ConfigError(f"http.listen = {config.http.listen[1]}: another port than that of listen is wanted")
     if state_change.backoff_max < state_change.backoff_min:
         raise ConfigError(
             f"state_change.backoff_max = {state_change.backoff_max:g}: at least state_change.backoff_min "
             f"({state_change.backoff_min:g} s) is wanted"
         )
+    files = (config.tls.cert, config.tls.key, config.tls.ca)
+    if None in files and any(files):
+        raise ConfigError("tls: cert, key and ca are wanted, all three: both ends show a certificate and check it")
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import time
@@ -10,6 +11,8 @@ from typing import Self
 
 from hacoord.frames import MAX_FRAME, FrameError, FrameReader, TransportError, decode_json, encode_json, frame
 from hacoord.handshake import LIMIT, Dialer, HandshakeRefused, Hello
+from hacoord.tls import Certificates, TlsEnd
+from hacoord.tokens import Token
 
 _CHUNK = 64 * 1024
 
@@ -23,15 +26,24 @@ class RequestUnanswered(TransportError):
 
 
 class ClientConnection:
-    """Connects and proves the secret at once.
+    """Connects and proves the secret, or a token, at once; with `certificates`, over TLS.
 
     `timeout` is in seconds, for connecting and for each request. With `cluster` None any cluster will do: only for
     asking a node who it is. `peer` is the node reached. Raises ConnectionFailed, or HandshakeRefused with the reason.
     """
 
     def __init__(
-        self, address: tuple[str, int], *, cluster: str | None, secret: bytes, name: str, inc: str, timeout: float = 5.0
+        self,
+        address: tuple[str, int],
+        *,
+        cluster: str | None,
+        secret: bytes | Token,
+        name: str,
+        inc: str,
+        timeout: float = 5.0,
+        certificates: Certificates | None = None,
     ) -> None:
+        self._tls = certificates.dial() if certificates is not None else None
         self._address = f"{address[0]}:{address[1]}"
         self._timeout = timeout
         self._reader = FrameReader()
@@ -45,12 +57,14 @@ class ClientConnection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             dialer = Dialer(Hello(cluster, name, inc, "client"), secret)
             deadline = time.monotonic() + timeout
-            self._socket.sendall(frame(dialer.hello))
+            self._send(dialer.hello)
             while dialer.peer is None:
                 reply = dialer.receive(self._next(LIMIT, deadline))
                 if reply:
-                    self._socket.sendall(frame(reply))
+                    self._send(reply)
             self.peer: Hello = dialer.peer
+            if self._tls is not None and (why := self._tls.mismatch(self.peer.name)):
+                raise HandshakeRefused(why)
         except HandshakeRefused as refused:
             self.close()
             raise HandshakeRefused(f"{self._address}: {refused.reason}") from None
@@ -75,9 +89,9 @@ class ClientConnection:
         deadline = time.monotonic() + self._timeout
         try:
             self._socket.settimeout(self._timeout)
-            self._socket.sendall(frame(data))
+            self._send(data)
             answer = decode_json(self._next(MAX_FRAME, deadline))
-        except (OSError, FrameError) as error:
+        except (OSError, FrameError, HandshakeRefused) as error:
             self.close()
             raise RequestUnanswered(f"no answer from {self._address}: {error}") from error
         if not (isinstance(answer, list) and len(answer) == 2 and answer[0] == self._number):
@@ -108,6 +122,13 @@ class ClientConnection:
         if not self._open:
             raise ConnectionFailed(f"the connection to {self._address} is closed: connect again")
 
+    def _send(self, body: bytes) -> None:
+        if self._tls is None:
+            self._socket.sendall(frame(body))
+        else:
+            self._tls.send(frame(body))
+            self._socket.sendall(self._tls.outgoing())
+
     def _next(self, limit: int, deadline: float) -> bytes:
         while (body := self._reader.next(limit)) is None:
             left = deadline - time.monotonic()
@@ -117,5 +138,12 @@ class ClientConnection:
             data = self._socket.recv(_CHUNK)
             if not data:
                 raise ConnectionResetError("it closed the connection")
-            self._reader.feed(data)
+            self._reader.feed(data if self._tls is None else self._decrypted(self._tls, data))
         return body
+
+    def _decrypted(self, tls: TlsEnd, data: bytes) -> bytes:
+        try:
+            return tls.receive(data)
+        finally:  # also what tells the other end that it is refused
+            with contextlib.suppress(OSError):
+                self._socket.sendall(tls.outgoing())

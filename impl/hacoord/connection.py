@@ -1,10 +1,8 @@
-"""The parts of a node's transport that know nothing of one another: a port, a connection, a peer to be dialled."""
+"""The parts of a node's transport that know nothing of one another: a connection, a peer to be dialled."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import ipaddress
 import logging
 import os
 import random
@@ -14,13 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
-from hacoord.frames import FrameReader, TransportError, frame
+from hacoord.config import Address
+from hacoord.frames import FrameReader, frame
 from hacoord.handshake import LIMIT, Handshake, Hello
+from hacoord.tls import TlsEnd
 
-Address = tuple[str, int]
-
-# Seconds: to authenticate; without progress in sending; between attempts to connect.
-HANDSHAKE_TIME = 5.0
+# Seconds: without progress in sending; between attempts to connect.
 STALL_TIME = 5.0
 RETRY_MIN, RETRY_MAX = 0.05, 1.0
 
@@ -31,44 +28,17 @@ _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 log = logging.getLogger("hacoord.transport")
 
 
-def open_port(address: Address, allow_remote: bool) -> socket.socket:
-    """A listening socket. Raises TransportError if the port is in use, not ours, or reachable from other machines."""
-    host, port = address
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        bound = found[4]
-        if not allow_remote and not ipaddress.ip_address(bound[0]).is_loopback:
-            raise TransportError(
-                f"{host} can be reached from other machines, and what is sent is not encrypted: listen on "
-                "127.0.0.1, or set allow_remote"
-            )
-        listener = socket.socket(found[0], found[1])
-    except OSError as error:
-        raise TransportError(f"cannot listen on {host}:{port}: {error}; correct the address") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setblocking(False)
-        listener.bind(bound)
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            reason = f"port {port} on {host} is in use: stop what listens there, or choose another port"
-            raise TransportError(reason) from error
-        raise TransportError(f"cannot listen on {host}:{port}: {error}; correct the address") from error
-    return listener
-
-
 class Connection:
     """One TCP connection, registered with the selector until `close`. `dial` is None when the other end connected.
 
-    `deadline`, by the transport's clock, is when it is given up: unless it authenticates, or makes progress in sending;
-    inf for never. Every method that touches the socket may raise OSError.
+    `tls` is None where nothing is encrypted. `deadline`, by the transport's clock, is when it is given up: unless it
+    authenticates, or makes progress in sending; inf for never. Every method that touches the socket may raise OSError,
+    and HandshakeRefused if TLS fails.
     """
 
     __slots__ = (
-        "_connecting", "_events", "_reader", "_selector", "_sock", "deadline", "dial", "handshake", "serial", "unsent",
-        "where",
+        "_connecting", "_events", "_reader", "_selector", "_sock", "deadline", "dial", "handshake", "serial", "tls",
+        "unsent", "where",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +50,7 @@ class Connection:
         handshake: Handshake,
         dial: Dial | None,
         deadline: float,
+        tls: TlsEnd | None = None,
     ) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -89,6 +60,7 @@ class Connection:
         self.handshake = handshake
         self.dial = dial
         self.deadline = deadline
+        self.tls = tls
         self.unsent = bytearray()
         self._sock = sock
         self._reader = FrameReader()
@@ -107,7 +79,11 @@ class Connection:
 
     def queue(self, body: bytes) -> None:
         """A frame for the next `transmit`."""
-        self.unsent += frame(body)
+        if self.tls is None:
+            self.unsent += frame(body)
+        else:
+            self.tls.send(frame(body))
+            self.unsent += self.tls.outgoing()
 
     def transmit(self, now: float) -> None:
         """Hand what is queued to the kernel in one send, as far as it takes it; the rest goes when it takes more."""
@@ -147,11 +123,17 @@ class Connection:
                 return
             if not data:
                 raise ConnectionResetError("closed by the other end")
-            self._reader.feed(data)
+            self._reader.feed(data if self.tls is None else self._decrypted(self.tls, data))
             while (body := self._reader.next(max_frame if self.peer else LIMIT)) is not None:
                 yield body
             if len(data) < _CHUNK:
                 return
+
+    def _decrypted(self, tls: TlsEnd, data: bytes) -> bytes:
+        try:
+            return tls.receive(data)
+        finally:  # also what tells the other end that it is refused
+            self.unsent += tls.outgoing()
 
     def close(self) -> None:
         """Once only."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
+from hacoord.config import ConfigError
 from hacoord.ha.frontend import EXIT_HANDED_OVER, EXIT_LOST_LEADERSHIP
 from hacoord.raft.core import LogDiverged
 from hacoord.storage import StorageError
@@ -55,9 +56,11 @@ MEANING: dict[Exit, str] = {
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Turn what storage, trace and core raise into NodeFailed, with the exit status that belongs to it."""
+    """Turn what files, storage, trace and core raise into NodeFailed, with the exit status that belongs to it."""
     try:
         yield
+    except ConfigError as error:
+        raise NodeFailed(Exit.USAGE, str(error)) from error
     except StorageError as error:
         raise NodeFailed(Exit.STORAGE, str(error)) from error
     except TraceFailed as error:

@@ -8,7 +8,10 @@
 A proof of one role is not one of the other, so a reflected proof is worth nothing; both nonces are in it, so a recorded
 one is not either; and the hello names its addressee, so it cannot be passed on to another node. A wrong version or
 cluster or name is told only to those who have proved the secret. The secret protects the handshake, not the bytes after
-it: whoever can alter packets on the way needs TLS to be stopped, which is why nodes listen on loopback only.
+it: whoever can alter packets on the way is only stopped by TLS (tls.py), without which nodes listen on loopback only.
+
+A client may prove a token in place of the secret (tokens.py, as RFC 5802 does it): its hello names the token, its proof
+is its client key xor HMAC(verifier's hash, "dialer", ...), and the listener's HMAC has the server key.
 """
 
 from __future__ import annotations
@@ -16,10 +19,12 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, Protocol, cast
 
 from hacoord.frames import FrameError, TransportError, decode_object, encode_json, is_inc, is_name
+from hacoord.rights import Right
+from hacoord.tokens import KEY_SIZE, Token, Verifier, verifier
 
 PROTOCOL = 1
 LIMIT = 1024
@@ -40,7 +45,8 @@ class HandshakeRefused(TransportError):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who speaks. `cluster` is None for a client that takes any; `to` is the node to be reached, None for any."""
+    """Who speaks. `cluster` is None for a client that takes any; `to` is the node to be reached, None for any; `token`
+    is the name of a client's token, None if it has the secret."""
 
     cluster: str | None
     name: str
@@ -48,12 +54,14 @@ class Hello:
     role: Literal["node", "client"]
     to: str | None = None
     protocol: int = PROTOCOL
+    token: str | None = None
 
 
 class Handshake(Protocol):
-    """One end. Feed it the bodies that arrive until `peer` is set."""
+    """One end. Feed it the bodies that arrive until `peer` is set. `token` is what a client has proved."""
 
     peer: Hello | None
+    token: Verifier | None
 
     def receive(self, body: bytes) -> bytes:
         """The body to answer with, empty for none. Raises FrameError, HandshakeRefused."""
@@ -61,10 +69,13 @@ class Handshake(Protocol):
 
 
 class Dialer:
-    """The end that connected. Send `hello` first."""
+    """The end that connected, with the cluster's secret or, for a client, with a token. Send `hello` first."""
 
-    def __init__(self, me: Hello, secret: bytes) -> None:
+    def __init__(self, me: Hello, secret: bytes | Token) -> None:
+        if isinstance(secret, Token):
+            me = replace(me, token=secret.name)
         self.peer: Hello | None = None
+        self.token: Verifier | None = None
         self.hello = encode_json({**asdict(me), "nonce": secrets.token_hex(_NONCE)})
         self._me = me
         self._secret = secret
@@ -74,22 +85,32 @@ class Dialer:
         if self._challenge is None:
             _nonce(_fields(body, "nonce")["nonce"])
             self._challenge = body
-            return encode_json({"proof": _proof(self._secret, "dialer", self.hello, body)})
+            return encode_json({"proof": self._prove(body)})
         self.peer = self._judge(body)
         return b""
 
+    def _prove(self, challenge: bytes) -> str:
+        match self._secret:
+            case Token() as token:
+                mine = _proof(verifier(token, Right.NONE).hash, "dialer", self.hello, challenge)
+                return _xor(token.client_key, bytes.fromhex(mine)).hex()
+            case secret:
+                return _proof(secret, "dialer", self.hello, challenge)
+
     def _judge(self, body: bytes) -> Hello:
+        token = self._secret if isinstance(self._secret, Token) else None
         fields = decode_object(body)
         if fields == {"stranger": True}:
-            raise HandshakeRefused(STRANGER)
+            reason = f"authentication failed: it accepts no such token {token.name}" if token else STRANGER
+            raise HandshakeRefused(reason)
         fields = _fields(body, "verdict", "proof")
         verdict, proof = fields["verdict"], fields["proof"]
         if not isinstance(verdict, dict):
             raise FrameError("a verdict that is none")
         assert self._challenge is not None
-        mine = _proof(self._secret, "listener", self.hello, self._challenge, encode_json(verdict))
-        if not _same(proof, mine):
-            raise HandshakeRefused("whoever listens there does not know the secret")
+        key = token.server_key if token else cast(bytes, self._secret)
+        if not _same(proof, _proof(key, "listener", self.hello, self._challenge, encode_json(verdict))):
+            raise HandshakeRefused(f"whoever listens there does not know the {'token' if token else 'secret'}")
         if set(verdict) == {"refused"}:
             raise HandshakeRefused(str(verdict["refused"]))
         peer, me = _hello(verdict), self._me
@@ -105,13 +126,24 @@ class Dialer:
 
 
 class Listener:
-    """The end that was connected to. `admit` says why someone who has proved the secret is refused, None if not."""
+    """The end that was connected to. `admit` says why someone who has proved the secret is refused, None if not.
 
-    def __init__(self, me: Hello, secret: bytes, admit: Callable[[Hello], str | None]) -> None:
+    `find` looks up what is known of a client's token.
+    """
+
+    def __init__(
+        self,
+        me: Hello,
+        secret: bytes,
+        admit: Callable[[Hello], str | None],
+        find: Callable[[str], Verifier | None] = lambda name: None,
+    ) -> None:
         self.peer: Hello | None = None
+        self.token: Verifier | None = None
         self._me = me
         self._secret = secret
         self._admit = admit
+        self._find = find
         self._hello = b""
         self._claimed: Hello | None = None
         self._challenge = encode_json({"nonce": secrets.token_hex(_NONCE)})
@@ -122,14 +154,28 @@ class Listener:
             _nonce(fields.pop("nonce", None))
             self._claimed, self._hello = _hello(fields), body
             return self._challenge
-        proof = _fields(body, "proof")["proof"]
-        if not _same(proof, _proof(self._secret, "dialer", self._hello, self._challenge)):
+        if not self._proved(self._claimed, _fields(body, "proof")["proof"]):
             raise HandshakeRefused(STRANGER, encode_json({"stranger": True}))
         reason = self._refusal(self._claimed)
         if reason is not None:
             raise HandshakeRefused(reason, self._verdict({"refused": reason}))
         self.peer = self._claimed
         return self._verdict(asdict(self._me))
+
+    def _proved(self, other: Hello, proof: object) -> bool:
+        if other.token is None:
+            return _same(proof, _proof(self._secret, "dialer", self._hello, self._challenge))
+        # For a token that is not known, the same work: who guesses names learns nothing from the time it takes.
+        known = self._find(other.token) or _NOBODY
+        mine = bytes.fromhex(_proof(known.hash, "dialer", self._hello, self._challenge))
+        try:
+            claimed = bytes.fromhex(proof) if isinstance(proof, str) else b""
+        except ValueError:
+            return False
+        if len(claimed) != len(mine) or not known.recognises(_xor(claimed, mine)):
+            return False
+        self.token = known
+        return True
 
     def _refusal(self, other: Hello) -> str | None:
         me = self._me
@@ -144,8 +190,16 @@ class Listener:
         return self._admit(other)
 
     def _verdict(self, verdict: dict[str, object]) -> bytes:
-        proof = _proof(self._secret, "listener", self._hello, self._challenge, encode_json(verdict))
+        key = self.token.server_key if self.token else self._secret
+        proof = _proof(key, "listener", self._hello, self._challenge, encode_json(verdict))
         return encode_json({"verdict": verdict, "proof": proof})
+
+
+_NOBODY = verifier(Token("nobody", secrets.token_bytes(KEY_SIZE)), Right.NONE)
+
+
+def _xor(a: bytes, b: bytes) -> bytes:
+    return bytes(x ^ y for x, y in zip(a, b, strict=True))
 
 
 def _proof(secret: bytes, role: str, *transcript: bytes) -> str:
@@ -186,10 +240,11 @@ def _hello(fields: dict[str, object]) -> Hello:
         raise FrameError("a hello without a name")
     if type(protocol) is not int:
         raise FrameError("a hello without a protocol version")
-    if role == "node":
+    token = fields.get("token")
+    if role == "node" and token is None:
         return Hello(cluster, name, inc, "node", to, protocol)
-    if role == "client":
-        return Hello(cluster, name, inc, "client", to, protocol)
+    if role == "client" and (token is None or (isinstance(token, str) and is_name(token))):
+        return Hello(cluster, name, inc, "client", to, protocol, token)
     raise FrameError("a hello without a role")
 
 

@@ -20,7 +20,7 @@ from http import HTTPStatus
 from math import inf
 from urllib.parse import urlsplit
 
-from hacoord.connection import open_port
+from hacoord.port import open_port
 from hacoord.settings import Address
 
 MAX_HEAD = 8192
@@ -64,7 +64,7 @@ class HttpServer:
         """Open the port. Raises TransportError if it is in use, not ours, or reachable from other machines."""
         self.pages: dict[str, Callable[[], Page]] = {}
         self._clock = clock
-        self._listener = open_port(address, allow_remote=False)
+        self._listener = open_port(address, encrypted=False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, _READ)
         self._guests: dict[int, _Guest] = {}  # oldest first

@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -36,7 +36,10 @@ from hacoord.raft.leadership import Limits
 from hacoord.raft.messages import Ref
 from hacoord.raft.outbox import Outbox
 from hacoord.replies import entries, fate
+from hacoord.rights import OPERATIONS, Right
 from hacoord.storage import Storage
+from hacoord.tls import Certificates, certificates
+from hacoord.tokens import TokensFile
 from hacoord.trace import TraceWriter
 from hacoord.transport import (
     ClientConnection,
@@ -51,9 +54,6 @@ __all__ = ["MEANING", "Exit", "Node", "NodeFailed"]
 
 log = logging.getLogger(__name__)
 
-OPERATIONS = frozenset({"append", "status", "frontends", "read_point", "read", "transfer", "fault"})
-"""What a node answers by itself."""
-
 Handler = Callable[[Mapping[str, object], Callable[[dict[str, object]], None]], None]
 """Answers one request of an embedding system's own: the request, and the function to call with the reply."""
 
@@ -67,6 +67,7 @@ class Node:
             self._open(directory, config, secret)
         self._test_faults = test_faults
         self._handlers: dict[str, Handler] = {}
+        self._rights = dict(OPERATIONS)
         # What other threads have to say to the loop.
         self._calls: deque[Callable[[], None]] = deque()
         self._stop = threading.Event()
@@ -81,9 +82,21 @@ class Node:
             addresses = {member: parse_address(address) for member, address in self.members.items()}
             own = addresses.pop(name)
             inc = self._storage.new_incarnation()
-            _check_welcome(name, inc, cluster, secret, addresses)
+            certs = certificates(config.tls)
+            if certs is not None:
+                certs.check(name)
+            tokens = TokensFile(config.tokens_file) if config.tokens_file is not None else None
+            _check_welcome(name, inc, cluster, secret, addresses, certs)
             self._transport = Transport(
-                name=name, inc=inc, cluster=cluster, secret=secret, listen=config.listen or own, peers=addresses
+                name=name,
+                inc=inc,
+                cluster=cluster,
+                secret=secret,
+                listen=config.listen or own,
+                peers=addresses,
+                certificates=certs,
+                tokens=tokens,
+                limits=config.connections,
             )
             undo.callback(self._transport.close)
             try:
@@ -108,12 +121,12 @@ class Node:
             hard_state=hard_state,
             entries=log_entries,
             timing=Timing(config.election.timeout, config.election.heartbeat),
-            limits=Limits(config.batch.entries, config.batch.bytes, config.batch.window),
+            limits=Limits(frame_entries=config.batch.entries, frame_bytes=config.batch.bytes),
         )
         self.frontend = Frontend(self._raft, self._outbox)
         self.journal = Journal(self.frontend, config.batch, self._transport.wake)
         self._drain = config.election.timeout
-        self._shutdown = config.shutdown
+        self._leave_by = config.shutdown.patience
         # Who asked for the handover under way, and to whom.
         self._handover: tuple[ClientRequest, str] | None = None
         self._executor = StateChangeExecutor(config.state_change, done=self._transferred, failed=self._failed)
@@ -126,7 +139,6 @@ class Node:
             self._executor,
             files=self._storage.files,
             patience=config.election.timeout,
-            slow=config.log.slow,
             labels={"node": name, "cluster": cluster},
         )
         if self._http is not None:
@@ -147,14 +159,16 @@ class Node:
         """Have the journal applied to a state machine. Call before `run`."""
         self.journal.host(machine)
 
-    def on_request(self, operation: str, handler: Handler) -> None:
+    def on_request(self, operation: str, handler: Handler, right: Right = Right.ADMIN) -> None:
         """Answer clients' requests of this name with `handler`, which is called in the loop. Call before `run`.
 
+        Only clients with this right may ask for it (a write takes Right.WRITE, what changes nothing Right.READ).
         It gets the request and a function that takes the reply; that is called once, in the loop, then or later
         (`Journal.submit` and `submit_read` call back there).
         """
-        if operation in OPERATIONS or operation in self._handlers:
+        if operation in self._rights:
             raise ValueError(f"the operation {operation!r} is taken: choose another name")
+        self._rights[operation] = right
         self._handlers[operation] = handler
 
     def stop(self) -> None:
@@ -187,12 +201,19 @@ class Node:
         log.info("node %s of cluster %s started, incarnation %s", self.name, self._storage.cluster, self._traced.inc)
         self._speak()
         failure: NodeFailed | None = None
-        way_out = self._way_out()
+        drained_by: float | None = None
         while not self.frontend.stopped:
             try:
                 self._turn()
                 if self._stop.is_set():
-                    next(way_out, None)
+                    self._monitor.draining = True
+                    self._leave()
+                    if self._raft.heir:
+                        continue
+                    drained_by = drained_by or time.monotonic() + self._drain
+                    self.journal.close()
+                    if not self.journal.has_proposed or time.monotonic() >= drained_by:
+                        self.frontend.exit(Exit.STOPPED)
             except NodeFailed as error:
                 failure = error
                 self.frontend.exit(error.code)
@@ -203,10 +224,10 @@ class Node:
         self._tell_of_handover()
         self._transport.flush()
         if failure is not None:
-            self._monitor.ended(failure.code, str(failure), planned=False)
             raise failure
         code = Exit(self.frontend.exit_code or 0)
-        self._monitor.ended(code, MEANING[code], planned=code in (Exit.STOPPED, Exit.HANDED_OVER))
+        planned = code in (Exit.STOPPED, Exit.HANDED_OVER)
+        log.log(logging.INFO if planned else logging.ERROR, "node %s ends: %s", self.name, MEANING[code])
         return code
 
     def _turn(self) -> None:
@@ -270,22 +291,14 @@ class Node:
             self._monitor.synced(write, time.monotonic() - began)
             self._raft.persisted()
 
-    def _way_out(self) -> Iterator[None]:
-        """What to do before a wanted end, from turn to turn: be seen to leave, let another lead, finish the writes."""
-        self._monitor.draining = self.frontend.leaving = True
-        leave_at = time.monotonic() + self._shutdown.notice
-        while time.monotonic() < leave_at:
-            yield
+    def _leave(self) -> None:
+        """The first thing to do on the way out, once: as the LEADER, let another voter lead, if one answers."""
+        if self.frontend.leaving:
+            return
+        self.frontend.leaving = True
         heir = self._raft.best_heir()
         if self.frontend.ready and not self._raft.heir and heir:
-            self.frontend.hand_over(heir, self._shutdown.patience)
-        while self._raft.heir:
-            yield
-        self.journal.close()
-        drained_by = time.monotonic() + self._drain
-        while self.journal.has_proposed and time.monotonic() < drained_by:
-            yield
-        self.frontend.exit(Exit.STOPPED)
+            self.frontend.hand_over(heir, self._leave_by)
 
     def _carry_out(self) -> None:
         """Have the transition that is due carried out on the executor's thread."""
@@ -323,6 +336,12 @@ class Node:
     # --- what clients ask ----------------------------------------------------------------------------------------
 
     def _request(self, request: ClientRequest) -> None:
+        asked = request.body.get("op")
+        needed = self._rights.get(asked, Right.ADMIN) if isinstance(asked, str) else Right.ADMIN
+        if request.right < needed:
+            reason = f"token {request.token} has the right {request.right}, and {asked!r} takes {needed}"
+            self._reply(request, {"error": "forbidden", "reason": f"{reason}: use another token"})
+            return
         match request.body:
             case {"op": "append", "data": str(text)}:
                 try:
@@ -345,7 +364,6 @@ class Node:
             case {"op": str(operation)} if operation in self._handlers:
                 self._handlers[operation](request.body, lambda body: self._reply(request, body))
             case _:
-                asked = request.body.get("op")
                 reason = f"unknown operation {asked!r}, or wrong fields: was node {self.name} started for it?"
                 self._reply(request, {"error": "bad_request", "reason": reason})
 
@@ -423,7 +441,14 @@ class Node:
         return {"blocked": sorted(self._transport.blocked)}
 
 
-def _check_welcome(name: str, inc: str, cluster: str, secret: bytes, peers: Mapping[str, Address]) -> None:
+def _check_welcome(
+    name: str,
+    inc: str,
+    cluster: str,
+    secret: bytes,
+    peers: Mapping[str, Address],
+    certificates: Certificates | None,
+) -> None:
     """Ask the peers that run whether they would let this node in. Raises NodeFailed if it could never have a majority.
 
     Done once, at the start: a node that already works is not to be ended by what others refuse.
@@ -431,7 +456,9 @@ def _check_welcome(name: str, inc: str, cluster: str, secret: bytes, peers: Mapp
     refusals: list[str] = []
     for address in peers.values():
         try:
-            ClientConnection(address, cluster=cluster, secret=secret, name=name, inc=inc, timeout=0.5).close()
+            ClientConnection(
+                address, cluster=cluster, secret=secret, name=name, inc=inc, timeout=0.5, certificates=certificates
+            ).close()
         except ConnectionFailed:
             continue  # not running, or not yet
         except HandshakeRefused as refused:

@@ -15,53 +15,35 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from math import inf
 
+from hacoord.config import Address, Connections
 from hacoord.connect import ClientConnection, ConnectionFailed, RequestUnanswered
-from hacoord.connection import HANDSHAKE_TIME, Address, Connection, Dial, log, open_port
-from hacoord.frames import (
-    MAX_FRAME,
-    FrameError,
-    TransportError,
-    decode_json,
-    decode_message,
-    encode_json,
-    encode_message,
-)
+from hacoord.connection import Connection, Dial, log
+from hacoord.frames import MAX_FRAME, FrameError, TransportError, decode_message, encode_message
 from hacoord.handshake import Dialer, Handshake, HandshakeRefused, Hello, Listener
+from hacoord.port import Port
 from hacoord.raft.messages import Message
+from hacoord.requests import ClientRequest, Clients
+from hacoord.tls import Certificates, TlsEnd
+from hacoord.tokens import TokensFile
 
 __all__ = [
     "ClientConnection", "ClientRequest", "ConnectionFailed", "FrameError", "HandshakeRefused", "RequestUnanswered",
     "Transport", "TransportError",
 ]  # fmt: skip
 
-# Seconds: without accepting, when out of descriptors; until the same refusal is logged again.
-ACCEPT_PAUSE = 1.0
+# Seconds until the same refusal is logged again.
 SAY_AGAIN = 60.0
-# How many may be connected without having authenticated, and how many clients.
-MAX_STRANGERS = 64
-MAX_CLIENTS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class ClientRequest:
-    """What an authenticated client asks; answer with `Transport.reply`. `connection` and `number` say where to."""
-
-    connection: int
-    number: int
-    client: str
-    inc: str
-    body: dict[str, object]
 
 
 class Transport:
     """One node's end of all its connections. Not thread-safe, but for `wake`.
 
     `peers` are the other nodes, name to (host, port); `clock` is monotonic, in seconds. `max_frame` and `max_unsent`
-    are bytes. Messages from and to the peers in `blocked` are dropped (fault injection).
-    Raises ValueError for an empty secret.
+    are bytes. Without `certificates`, nothing is encrypted, and only this machine is listened to. Messages from and to
+    the peers in `blocked` are dropped (fault injection). Raises ValueError for an empty secret.
     """
 
     def __init__(
@@ -77,7 +59,9 @@ class Transport:
         rng: random.Random | None = None,
         max_frame: int = MAX_FRAME,
         max_unsent: int = 2 * MAX_FRAME,
-        allow_remote: bool = False,
+        certificates: Certificates | None = None,
+        tokens: TokensFile | None = None,
+        limits: Connections | None = None,
     ) -> None:
         if not secret:
             raise ValueError("the secret is empty: anybody could speak")
@@ -90,19 +74,19 @@ class Transport:
         self._rng = rng or random.Random()
         self._max_frame = max_frame
         self._max_unsent = max_unsent
-        self._allow_remote = allow_remote
+        self._certificates = certificates
+        self._tokens = tokens
+        self._limits = limits or Connections()
         self._dials = {peer: Dial(peer, address) for peer, address in peers.items() if peer != name}
         self._connections: dict[int, Connection] = {}
         self._strangers: dict[int, Connection] = {}  # inbound, oldest first
-        self._clients: dict[int, Connection] = {}
+        self._clients = Clients(tokens, self._limits.requests, max_frame)
         self._inbound: dict[str, Connection] = {}
         self._dirty: dict[int, Connection] = {}
         self._arrived: list[Message | ClientRequest] = []
         self._said: dict[tuple[str, str], float] = {}
         self._serial = 0
-        self._listener: socket.socket | None = None
-        self._paused = False  # accepting, until `_accept_at`
-        self._accept_at = 0.0
+        self._port: Port | None = None
         self._selector = selectors.DefaultSelector()
         self._woken, self._waker = socket.socketpair()
         for end in (self._woken, self._waker):
@@ -112,9 +96,8 @@ class Transport:
     @property
     def address(self) -> Address:
         """Where this node listens: (host, port)."""
-        assert self._listener is not None, "listen() first"
-        host, port = self._listener.getsockname()[:2]
-        return str(host), int(port)
+        assert self._port is not None, "listen() first"
+        return self._port.address
 
     @property
     def connected(self) -> frozenset[str]:
@@ -122,9 +105,8 @@ class Transport:
         return frozenset(dial.name for dial in self._dials.values() if dial.open is not None)
 
     def listen(self) -> None:
-        """Open the port. Raises TransportError if it is in use, not ours, or reachable from other machines."""
-        self._listener = open_port(self._listen, self._allow_remote)
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        """Open the port. Raises TransportError if it is in use, not ours, or not encrypted and not on loopback."""
+        self._port = Port(self._listen, self._selector, encrypted=self._certificates is not None)
 
     def watch(self, descriptor: int, ready: Callable[[], None]) -> None:
         """Have `poll` call `ready` whenever there is something to read from a descriptor of somebody else's."""
@@ -154,12 +136,12 @@ class Transport:
         for key, events in self._selector.select(max(0.0, wait)):
             if isinstance(key.data, Connection):
                 self._ready(key.data, events)
-            elif key.fileobj is self._woken:
-                self._woken.recv(4096)
+            elif isinstance(key.data, Port):
+                self._accept(key.data)
             elif key.data is not None:
                 key.data()
             else:
-                self._accept()
+                self._woken.recv(4096)
         arrived, self._arrived = self._arrived, []
         return arrived
 
@@ -167,8 +149,8 @@ class Transport:
         """When, by the clock, this has something to do of its own accord. `poll` heeds it by itself."""
         times = [connection.deadline for connection in self._connections.values()]
         times += [dial.retry_at for dial in self._dials.values() if dial.connection is None]
-        if self._paused:
-            times.append(self._accept_at)
+        if self._port is not None:
+            times.append(self._port.resumes_at)
         earliest = min(times, default=inf)
         return None if earliest == inf else earliest
 
@@ -193,18 +175,9 @@ class Transport:
 
     def reply(self, request: ClientRequest, body: dict[str, object]) -> None:
         """Queue the answer to a client's request. A client that has gone is no error."""
-        connection = self._clients.get(request.connection)
-        if connection is None:
-            return
-        data = encode_json([request.number, body])
-        if len(data) > self._max_frame:
-            error = {"error": "answer_too_large", "reason": f"the answer has {len(data)} bytes: ask for less"}
-            data = encode_json([request.number, error])
-        connection.queue(data)
-        if len(connection.unsent) > self._max_unsent:
-            self._drop(connection, "does not read its answers")
-        else:
-            self._dirty[connection.serial] = connection
+        connection = self._clients.answer(request, body)
+        if connection is not None:
+            self._answered(connection)
 
     def flush(self) -> None:
         """Hand everything queued to the kernel, as far as it takes it: one send for each connection."""
@@ -230,8 +203,8 @@ class Transport:
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
-        if self._listener is not None:
-            self._listener.close()
+        if self._port is not None:
+            self._port.close()
         self._selector.close()
         self._woken.close()
         self._waker.close()
@@ -244,9 +217,8 @@ class Transport:
         for dial in self._dials.values():
             if dial.connection is None and dial.retry_at <= now:
                 self._connect(dial)
-        if self._paused and self._accept_at <= now and self._listener is not None:
-            self._paused = False
-            self._selector.register(self._listener, selectors.EVENT_READ)
+        if self._port is not None:
+            self._port.on_time(now)
 
     def _connect(self, dial: Dial) -> None:
         where = f"{dial.address[0]}:{dial.address[1]}"
@@ -257,37 +229,31 @@ class Transport:
             dial.failed(self._clock(), self._rng, f"{where}: {error}")
             return
         handshake = Dialer(Hello(self.cluster, self.name, self.inc, "node", dial.name), self._secret)
-        connection = dial.connection = self._add(sock, where, handshake, dial)
+        tls = self._certificates.dial() if self._certificates is not None else None
+        connection = dial.connection = self._add(sock, where, handshake, dial, tls)
         connection.queue(handshake.hello)
         code = sock.connect_ex(found[4])
         if code not in (0, errno.EINPROGRESS):
             self._drop(connection, os.strerror(code))
 
-    def _accept(self) -> None:
-        assert self._listener is not None
-        for _ in range(MAX_STRANGERS):
-            try:
-                sock, address = self._listener.accept()
-            except BlockingIOError:
-                return
-            except ConnectionAbortedError:
-                continue
-            except OSError as error:  # out of descriptors: the backlog keeps until some are free again
-                log.error("cannot accept connections: %s; raise the limit on open files", error)
-                self._paused, self._accept_at = True, self._clock() + ACCEPT_PAUSE
-                self._selector.unregister(self._listener)
-                return
-            handshake = Listener(Hello(self.cluster, self.name, self.inc, "node"), self._secret, self._admit)
-            connection = self._add(sock, f"{address[0]}:{address[1]}", handshake, None)
+    def _accept(self, port: Port) -> None:
+        me = Hello(self.cluster, self.name, self.inc, "node")
+        find = self._tokens.find if self._tokens is not None else lambda name: None
+        for sock, where in port.accept(self._limits.strangers, self._clock):
+            tls = self._certificates.accept() if self._certificates is not None else None
+            handshake = Listener(me, self._secret, partial(self._admit, tls), find)
+            connection = self._add(sock, where, handshake, None, tls)
             self._strangers[connection.serial] = connection
-            if len(self._strangers) > MAX_STRANGERS:
+            if len(self._strangers) > self._limits.strangers:
                 # The oldest, not the newest: strangers must not be able to keep the nodes out.
                 self._drop(next(iter(self._strangers.values())), "too many that have not authenticated")
 
-    def _add(self, sock: socket.socket, where: str, handshake: Handshake, dial: Dial | None) -> Connection:
+    def _add(
+        self, sock: socket.socket, where: str, handshake: Handshake, dial: Dial | None, tls: TlsEnd | None
+    ) -> Connection:
         self._serial += 1
-        deadline = self._clock() + HANDSHAKE_TIME
-        connection = Connection(self._selector, sock, self._serial, where, handshake, dial, deadline)
+        deadline = self._clock() + self._limits.handshake
+        connection = Connection(self._selector, sock, self._serial, where, handshake, dial, deadline, tls)
         self._connections[self._serial] = connection
         return connection
 
@@ -306,7 +272,7 @@ class Transport:
             return
         connection.close()
         self._strangers.pop(serial, None)
-        self._clients.pop(serial, None)
+        self._clients.remove(connection)
         if connection.dial is not None:
             connection.dial.failed(self._clock(), self._rng, f"{connection.where}: {why}")
             return
@@ -326,11 +292,16 @@ class Transport:
             if events & selectors.EVENT_READ:
                 for body in connection.bodies(self._max_frame):
                     self._body(connection, body)
+                    if connection.serial not in self._connections:
+                        return
+                if connection.peer is None and connection.unsent:
+                    connection.transmit(self._clock())
         except OSError as error:
             self._drop(connection, error.strerror or str(error))
         except HandshakeRefused as refused:
             if refused.reply:
                 connection.queue(refused.reply)
+            if connection.unsent:
                 with contextlib.suppress(OSError):
                     connection.transmit(self._clock())
             self._drop(connection, f"refused: {refused.reason}", self._new(connection, refused.reason))
@@ -347,7 +318,11 @@ class Transport:
             if connection.peer is not None:
                 self._opened(connection, connection.peer)
         elif peer.role == "client":
-            self._arrived.append(_request(connection, peer, body))
+            request = self._clients.asked(connection, body)
+            if request is None:
+                self._answered(connection)
+            else:
+                self._arrived.append(request)
         elif connection.dial is not None:
             raise FrameError("a peer sent on the connection that it was to receive on")
         else:
@@ -359,22 +334,30 @@ class Transport:
             else:
                 self._arrived.append(message)
 
-    def _admit(self, other: Hello) -> str | None:
+    def _answered(self, connection: Connection) -> None:
+        if len(connection.unsent) > self._max_unsent:
+            self._drop(connection, "does not read its answers")
+        else:
+            self._dirty[connection.serial] = connection
+
+    def _admit(self, tls: TlsEnd | None, other: Hello) -> str | None:
         if other.role == "node" and other.name not in self._dials:
             return f"node {self.name} knows no member {other.name} in cluster {self.cluster}: check the configuration"
-        if other.role == "client" and len(self._clients) >= MAX_CLIENTS:
-            return f"node {self.name} has {MAX_CLIENTS} clients already: close some, or try another node"
-        return None
+        if other.role == "client" and len(self._clients) >= self._limits.clients:
+            return f"node {self.name} has {self._limits.clients} clients already: close some, or try another node"
+        return tls.mismatch(other.name) if tls is not None and other.role == "node" else None
 
     def _opened(self, connection: Connection, peer: Hello) -> None:
         """The handshake is done."""
+        if connection.dial is not None and connection.tls is not None and (why := connection.tls.mismatch(peer.name)):
+            raise HandshakeRefused(why)
         connection.transmit(self._clock())  # its deadline is now that of a known peer
         if connection.dial is not None:
             connection.dial.opened(self._clock())
             return
         del self._strangers[connection.serial]
         if peer.role == "client":
-            self._clients[connection.serial] = connection
+            self._clients.add(connection)
             return
         older = self._inbound.get(peer.name)
         if older is not None:
@@ -387,13 +370,3 @@ class Transport:
             self._drop(dial.open, "the peer has started anew")
         if dial.connection is None:  # whoever can reach us can probably be reached: do not wait
             dial.retry_at = -inf
-
-
-def _request(connection: Connection, peer: Hello, body: bytes) -> ClientRequest:
-    value = decode_json(body)
-    if not isinstance(value, list) or len(value) != 2:
-        raise FrameError("not a request")
-    number, request = value
-    if type(number) is not int or not isinstance(request, dict):
-        raise FrameError("not a request")
-    return ClientRequest(connection.serial, number, peer.name, peer.inc, request)

@@ -8,6 +8,7 @@ from hacoord.catalog.machine import BadCommand, Catalog, Command, Outcome
 from hacoord.journal import Outcome as Fate
 from hacoord.journal import ReadPoint, Receipt
 from hacoord.node import Node
+from hacoord.rights import Right
 
 Reply = Callable[[dict[str, object]], None]
 
@@ -23,9 +24,9 @@ def serve(node: Node) -> Catalog:
     """
     catalog = Catalog()
     node.host(catalog)
-    node.on_request("catalog_change", lambda body, reply: _change(node, body, reply))
-    node.on_request("catalog_get", lambda body, reply: _get(node, catalog, body, reply))
-    node.on_request("catalog_list", lambda body, reply: _list(node, catalog, body, reply))
+    node.on_request("catalog_change", lambda body, reply: _change(node, body, reply), Right.WRITE)
+    node.on_request("catalog_get", lambda body, reply: _get(node, catalog, body, reply), Right.READ)
+    node.on_request("catalog_list", lambda body, reply: _list(node, catalog, body, reply), Right.READ)
     return catalog
 
 
