@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import cast
 
 import pytest
+from test_node import WAIT, Running, make, until
 
 from hacoord.cli import main
 from hacoord.config import (
@@ -12,6 +15,7 @@ from hacoord.config import (
     Config,
     ConfigError,
     Connections,
+    Election,
     Tls,
     load,
     parse,
@@ -19,6 +23,7 @@ from hacoord.config import (
     read_secret,
     show,
 )
+from hacoord.exits import Exit
 from hacoord.settings import Setting
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
@@ -86,6 +91,11 @@ def test_every_key_is_taken() -> None:
         ("[batch]\nentries = 1.5", ["batch.entries = 1.5", "whole number", "1 to 100000"]),
         ("[batch]\nbytes = 100000000", ["batch.bytes = 100000000", "1024 to"]),
         ("[state_change]\nbackoff_min = 3", ["backoff_max = 2", "backoff_min"]),
+        ("[state_change]\nbackoff_min = 1\ndeadline = 1", ["backoff_min = 1", "less than state_change.deadline"]),
+        ("[state_change]\nretries = 1.0", ["retries = 1.0", "a whole number", "0 to 1000000"]),
+        ('listen = "h:1"\n[http]\nlisten = "h:1"', ["http.listen = 1", "another port"]),
+        ('[log]\nformat = "xml"', ["log.format = 'xml'", 'one of "text", "json"']),
+        ("[shutdown]\nnotice = -1", ["shutdown.notice = -1", "0 to 3600"]),
         ("[trace]\nrequired = 1", ["trace.required = 1", "true or false"]),
         ("trace = 5", ["trace = 5", "[trace]"]),
         ("listen = 7001", ["listen = 7001", "address"]),
@@ -147,6 +157,46 @@ def test_the_command_line_checks_and_shows(tmp_path: Path, capsys: pytest.Captur
     for command in ("check", "show"):
         assert main(["config", command, str(file)]) == 2
         assert "election.heartbeat = 0.2: less than half" in capsys.readouterr().err
+
+
+class Watched:
+    """A configuration, or one of its tables, that remembers which keys were looked at."""
+
+    def __init__(self, table: object, seen: set[str], prefix: str = "") -> None:
+        self._table, self._seen, self._prefix = table, seen, prefix
+
+    def __getattr__(self, name: str) -> object:
+        value = getattr(self._table, name)
+        if dataclasses.is_dataclass(value):
+            return Watched(value, self._seen, f"{self._prefix}{name}.")
+        self._seen.add(self._prefix + name)
+        return value
+
+
+class FailsOnce:
+    def __init__(self) -> None:
+        self.failed = False
+
+    def transfer_to_leader(self, epoch: int) -> None:
+        if not self.failed:
+            self.failed = True
+            raise OSError("not yet")
+
+    def transfer_to_non_leader(self, to: object) -> None:
+        pass
+
+
+def test_every_key_is_looked_at(tmp_path: Path) -> None:
+    """By a node, from its start to its end, or by the command line; a key that is taken and ignored misleads."""
+    seen = {"secret_file", "log.format"}  # `hacoord serve` reads these
+    seen |= {"tls.key", "tls.ca"}  # which are only looked at if there is a tls.cert: tests/test_tls.py
+    watched = cast(Config, Watched(Config(election=Election(timeout=0.6, heartbeat=0.1)), seen))
+    nodes = [Running(directory, FailsOnce(), config=watched).started() for directory in make(tmp_path, 2)]
+    until(lambda: any(running.node.frontend.ready for running in nodes))
+    nodes.sort(key=lambda running: running.node.frontend.ready)
+    nodes[1].node.journal.append(b"x", WAIT)
+    assert [nodes[1].stop(), nodes[0].stop()] == [Exit.STOPPED] * 2
+    assert SETTINGS.keys() - seen == set()
 
 
 def test_a_file_is_named_in_its_own_errors(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import logging
 import re
 import selectors
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,13 +19,12 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from test_node import SECRET, WAIT, Running, make, until
+from test_node import QUICK, SECRET, WAIT, Running, make, until
 
 from hacoord.cli import main
-from hacoord.config import Config, Election, Http
+from hacoord.config import Config, Election, Http, Log, Shutdown
 from hacoord.exits import Exit, NodeFailed
 from hacoord.http import MAX_CONNECTIONS, MAX_HEAD, TIME, HttpServer, Page
-from hacoord.journal import OutcomeUnknown
 from hacoord.logs import Json
 from hacoord.metrics import SECONDS, Registry
 from hacoord.node import Node
@@ -361,30 +362,21 @@ def test_a_cluster_is_watched(watch: Callable[[Config], Watched], capsys: pytest
 
 
 def test_health_ends_with_the_use_of_a_node(watch: Callable[[Config], Watched]) -> None:
-    cluster = watch(Config(election=Election(timeout=0.5, heartbeat=0.1)))
-    leader = cluster.nodes[cluster.leader].node
-    outcome: list[object] = []
-
-    def write() -> None:
-        with pytest.raises(OutcomeUnknown) as unknown:
-            leader.journal.append(b"x", WAIT)
-        outcome.append(unknown)
-
-    leader._transport.blocked.update(cluster.others)
-    writer = threading.Thread(target=write)
-    writer.start()
-    until(lambda: leader.journal.has_proposed)
+    config = Config(election=Election(timeout=0.4, heartbeat=0.05), shutdown=Shutdown(notice=1.0))
+    cluster = watch(config)
+    leader = cluster.nodes[cluster.leader]
     assert cluster.get(cluster.leader, "/health")[0] == 200
-    leader.stop()
+    leader.node.stop()
     until(lambda: cluster.get(cluster.leader, "/health")[0] == 503)
     assert "it is about to end" in cluster.get(cluster.leader, "/health")[1]
-    cluster.nodes[cluster.leader].ended()
-    writer.join(WAIT)
-    assert outcome
+    leader.node.journal.append(b"x", WAIT)  # nobody is sent here any more, and who comes all the same is served
+    assert leader.ended() is Exit.STOPPED
+
     until(lambda: any(cluster.nodes[name].node.frontend.ready for name in cluster.others))
-    after = [name for name in cluster.others if cluster.nodes[name].node.frontend.ready]
-    cluster.nodes[after[0]].stop()
-    (alone,) = {*cluster.others} - {*after}
+    (heir,) = [name for name in cluster.others if cluster.nodes[name].node.frontend.ready]
+    (alone,) = {*cluster.others} - {heir}
+    until(lambda: cluster.get(alone, "/health")[0] == 200)
+    cluster.nodes[heir].stop()
     until(lambda: cluster.get(alone, "/health")[0] == 503)
     assert "follows no leader" in cluster.get(alone, "/health")[1]
 
@@ -415,6 +407,8 @@ def test_each_transition_is_one_line_with_its_fields(tmp_path: Path, caplog: pyt
     }  # fmt: skip
     events = [line["event"] for line in lines if "event" in line]
     assert {"leader", "role_change", "ready"} <= set(events)
+    (end,) = [line for line in lines if line.get("event") == "exit"]
+    assert (end["from"], end["code"], end["reason"]) == ("LEADER", 0, "stopped in good order")
     (record,) = [record for record in caplog.records if record.__dict__.get("event") == "state_change"]
     assert re.fullmatch(
         r"state_change node=n1 cluster=c term=1 from=INIT to=LEADER epoch=1 seconds=0\.\d{6}", record.getMessage()
@@ -432,6 +426,34 @@ def test_a_line_without_fields_and_one_with_odd_ones() -> None:
     plain = line("node %s\nends", "n1")
     assert (plain["level"], plain["message"]) == ("WARNING", "node n1\nends")
     assert line("", event="e", fields={"path": Path("/a b"), "n": None})["path"] == "/a b"
+
+
+def test_what_takes_too_long_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = dataclasses.replace(QUICK, log=Log(slow=0.02))
+    running = Running(make(tmp_path)[0], config=config)
+    running.replay = lambda entry: time.sleep(0.03)
+    running.ready().node.journal.append(b"x", WAIT)
+    assert running.stop() is Exit.STOPPED
+    assert "slow_turn node=n1 cluster=c term=1 seconds=" in caplog.text
+
+
+def test_the_log_is_written_as_it_is_configured(tmp_path: Path) -> None:
+    (directory,) = make(tmp_path)
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    secret.write_bytes(SECRET)
+    config = tmp_path / "hacoord.toml"
+    config.write_text('[log]\nformat = "json"\n')
+    command = [sys.executable, "-m", "hacoord.cli", "serve", str(directory), "--secret-file", str(secret)]
+    with subprocess.Popen([*command, "--config", str(config)], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if json.loads(line).get("event") == "ready":
+                break
+        process.terminate()
+        rest = [json.loads(line) for line in process.stderr]
+    assert rest[-1]["event"] == "exit"
+    assert process.returncode == 0
 
 
 def test_watching_wakes_nobody_and_time_is_not_polled(tmp_path: Path) -> None:

@@ -63,6 +63,9 @@ class Batch:
 
     entries: int = number(1000, 1, 100_000, "entries", "journal entries in one turn of the loop, and in one frame")
     bytes: int = number(1 << 20, 1024, 4 << 20, "bytes", "bytes likewise")
+    window: int = number(
+        8192, 1, 1_000_000, "entries", "entries a peer is sent, at least one frame, before it has answered for them"
+    )
     queue: int = number(10_000, 1, 1_000_000, "writes", "writes that may wait, and reads likewise; more are refused")
 
 
@@ -85,6 +88,9 @@ class StateChange:
 class Shutdown:
     """How a node leaves in good order."""
 
+    notice: float = number(
+        0.0, 0, 3600, "s", "how long a node that is to stop goes on while `/health` already answers 503"
+    )
     patience: float = number(
         5.0, 0, 3600, "s", "how long a LEADER that is to stop waits for another to take over, and then leaves anyway"
     )
@@ -102,6 +108,7 @@ class Log:
     """What `hacoord serve` writes to standard error."""
 
     format: str = choice("text", ("json",), "how: one line of words with `key=value`, or one JSON object, for each")
+    slow: float = number(2.0, 0.001, 3600, "s", "a sync of the disk or a turn of the loop longer than this is logged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +269,13 @@ def _check_relations(config: Config) -> None:
             f"election.heartbeat = {election.heartbeat:g}: less than half of election.timeout "
             f"({election.timeout:g} s) is wanted, or one lost heartbeat starts an election"
         )
+    if state_change.retries and state_change.backoff_min >= state_change.deadline:
+        raise ConfigError(
+            f"state_change.backoff_min = {state_change.backoff_min:g}: less than state_change.deadline "
+            f"({state_change.deadline:g} s) is wanted, or nothing is ever tried again (set retries to 0 for that)"
+        )
+    if config.http.listen is not None and config.http.listen == config.listen:
+        raise ConfigError(f"http.listen = {config.http.listen[1]}: another port than that of listen is wanted")
     if state_change.backoff_max < state_change.backoff_min:
         raise ConfigError(
             f"state_change.backoff_max = {state_change.backoff_max:g}: at least state_change.backoff_min "

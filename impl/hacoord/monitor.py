@@ -30,7 +30,10 @@ OF_USE = (FrontendType.FOLLOWER, FrontendType.OBSERVER)
 
 
 class Monitor:
-    """The measures of one incarnation of a node. `patience` is the election timeout, in seconds."""
+    """The measures of one incarnation of a node.
+
+    `patience` is the election timeout, `slow` how long a sync or a turn may take before a line is logged: in seconds.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Monitor:
         *,
         files: Iterable[Path],
         patience: float,
+        slow: float,
         labels: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -51,6 +55,7 @@ class Monitor:
         self._journal = journal
         self._transport = transport
         self._patience = patience
+        self._slow = slow
         self._labels = dict(labels)
         self._clock = clock
         self.draining = False
@@ -149,6 +154,8 @@ class Monitor:
     def synced(self, write: Persist, seconds: float) -> None:
         """The disk has taken `write`."""
         self._sync.observe(seconds)
+        if seconds > self._slow:
+            self._say("slow_sync", {"seconds": seconds, "entries": len(write.entries)}, logging.WARNING)
         self._entries.add(by=len(write.entries))
         self._bytes.add(by=sum(len(entry.data) for entry in write.entries))
 
@@ -175,21 +182,28 @@ class Monitor:
         """The frontend has changed its type, `seconds` after that was ordered."""
         self._change.observe(seconds, old.value, new.value)
         epoch = self._frontend.epoch if new is FrontendType.LEADER else None
-        self._say("state_change", **{"from": old.value, "to": new.value}, epoch=epoch, seconds=seconds)
+        self._say("state_change", {"from": old.value, "to": new.value, "epoch": epoch, "seconds": seconds})
 
     def turned(self, began: float) -> None:
         """The end of a turn that began, after its wait, at `began` by the clock."""
         now = self._clock()
         self._turn.observe(now - began)
+        if now - began > self._slow:
+            self._say("slow_turn", {"seconds": now - began}, logging.WARNING)
         self._watch_commitment(now)
         self._watch_peers(now)
         if (state := self._observe()) != self._state:
             self._watch_leader(now)
             before, self._state = self._state, state
             if before[0] is not state[0]:
-                self._say("role_change", **{"from": before[0].value, "to": state[0].value})
+                self._say("role_change", {"from": before[0].value, "to": state[0].value})
             if before[3] != state[3]:
-                self._say("ready" if state[3] else "not_ready", epoch=self._frontend.epoch)
+                self._say("ready" if state[3] else "not_ready", {"epoch": self._frontend.epoch})
+
+    def ended(self, code: int, reason: str, planned: bool) -> None:
+        """The process is about to end with this status."""
+        level = logging.INFO if planned else logging.ERROR
+        self._say("exit", {"from": self._frontend.type.value, "code": int(code), "reason": reason}, level)
 
     def _observe(self) -> tuple[Role, str | None, int, bool]:
         raft = self._raft
@@ -205,13 +219,13 @@ class Monitor:
         if raft.leader is None:
             if self._leaderless is None:
                 self._leaderless = now
-                self._say("no_leader")
+                self._say("no_leader", {})
         elif self._leaderless is not None or (raft.leader, raft.term) != self._state[1:3]:
             took = now - (now if self._leaderless is None else self._leaderless)
             self._election.observe(took)
             self._leader_changes.add()
             self._leaderless = None
-            self._say("leader", leader=raft.leader, seconds=took)
+            self._say("leader", {"leader": raft.leader, "seconds": took})
 
     def _settle_election(self) -> None:
         if self._standing is not None:
@@ -239,8 +253,8 @@ class Monitor:
                 self.replicated[peer] = when
                 self._goals[peer] = self._raft.last, now
 
-    def _say(self, event: str, **fields: object) -> None:
-        say(log, event, {**self._labels, "term": self._raft.term, **fields})
+    def _say(self, event: str, fields: Mapping[str, object], level: int = logging.INFO) -> None:
+        say(log, event, {**self._labels, "term": self._raft.term, **fields}, level)
 
     # --- what readers ask ----------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -121,12 +121,12 @@ class Node:
             hard_state=hard_state,
             entries=log_entries,
             timing=Timing(config.election.timeout, config.election.heartbeat),
-            limits=Limits(frame_entries=config.batch.entries, frame_bytes=config.batch.bytes),
+            limits=Limits(config.batch.entries, config.batch.bytes, config.batch.window),
         )
         self.frontend = Frontend(self._raft, self._outbox)
         self.journal = Journal(self.frontend, config.batch, self._transport.wake)
         self._drain = config.election.timeout
-        self._leave_by = config.shutdown.patience
+        self._shutdown = config.shutdown
         # Who asked for the handover under way, and to whom.
         self._handover: tuple[ClientRequest, str] | None = None
         self._executor = StateChangeExecutor(config.state_change, done=self._transferred, failed=self._failed)
@@ -139,6 +139,7 @@ class Node:
             self._executor,
             files=self._storage.files,
             patience=config.election.timeout,
+            slow=config.log.slow,
             labels={"node": name, "cluster": cluster},
         )
         if self._http is not None:
@@ -201,19 +202,12 @@ class Node:
         log.info("node %s of cluster %s started, incarnation %s", self.name, self._storage.cluster, self._traced.inc)
         self._speak()
         failure: NodeFailed | None = None
-        drained_by: float | None = None
+        way_out = self._way_out()
         while not self.frontend.stopped:
             try:
                 self._turn()
                 if self._stop.is_set():
-                    self._monitor.draining = True
-                    self._leave()
-                    if self._raft.heir:
-                        continue
-                    drained_by = drained_by or time.monotonic() + self._drain
-                    self.journal.close()
-                    if not self.journal.has_proposed or time.monotonic() >= drained_by:
-                        self.frontend.exit(Exit.STOPPED)
+                    next(way_out, None)
             except NodeFailed as error:
                 failure = error
                 self.frontend.exit(error.code)
@@ -224,10 +218,10 @@ class Node:
         self._tell_of_handover()
         self._transport.flush()
         if failure is not None:
+            self._monitor.ended(failure.code, str(failure), planned=False)
             raise failure
         code = Exit(self.frontend.exit_code or 0)
-        planned = code in (Exit.STOPPED, Exit.HANDED_OVER)
-        log.log(logging.INFO if planned else logging.ERROR, "node %s ends: %s", self.name, MEANING[code])
+        self._monitor.ended(code, MEANING[code], planned=code in (Exit.STOPPED, Exit.HANDED_OVER))
         return code
 
     def _turn(self) -> None:
@@ -291,14 +285,22 @@ class Node:
             self._monitor.synced(write, time.monotonic() - began)
             self._raft.persisted()
 
-    def _leave(self) -> None:
-        """The first thing to do on the way out, once: as the LEADER, let another voter lead, if one answers."""
-        if self.frontend.leaving:
-            return
-        self.frontend.leaving = True
+    def _way_out(self) -> Iterator[None]:
+        """What to do before a wanted end, from turn to turn: be seen to leave, let another lead, finish the writes."""
+        self._monitor.draining = self.frontend.leaving = True
+        leave_at = time.monotonic() + self._shutdown.notice
+        while time.monotonic() < leave_at:
+            yield
         heir = self._raft.best_heir()
         if self.frontend.ready and not self._raft.heir and heir:
-            self.frontend.hand_over(heir, self._leave_by)
+            self.frontend.hand_over(heir, self._shutdown.patience)
+        while self._raft.heir:
+            yield
+        self.journal.close()
+        drained_by = time.monotonic() + self._drain
+        while self.journal.has_proposed and time.monotonic() < drained_by:
+            yield
+        self.frontend.exit(Exit.STOPPED)
 
     def _carry_out(self) -> None:
         """Have the transition that is due carried out on the executor's thread."""
