@@ -19,6 +19,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_node import QUICK, SECRET, WAIT, Running, make, until
 
 from hacoord.cli import main
@@ -195,6 +197,19 @@ def test_pages_and_refusals(served: Served) -> None:
     ):
         assert status(served.say(bad)) == 400, bad
     assert status(served.say(b"GET /page HTTP/1.1\r\nX: " + b"x" * MAX_HEAD)) == 431
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.binary(max_size=200), good=st.booleans())
+def test_nothing_that_is_sent_ends_the_server(data: bytes, good: bool) -> None:
+    prefix = b"GET /broken HTTP/1.1\r\nHost: " if good else b""
+    with contextlib.closing(Served()) as served:
+        with served.connect() as sock:
+            sock.sendall(prefix + data + b"\r\n\r\n")
+            answered = b"".join(iter(lambda: sock.recv(65536), b""))
+        assert answered.startswith(b"HTTP/1.1 ")
+        assert status(answered) in (400, 404, 405, 500)
+        assert status(served.say(b"GET /page HTTP/1.0\r\n\r\n")) == 200
 
 
 def hung_up(sock: socket.socket) -> bool:
