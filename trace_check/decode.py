@@ -6,10 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from trace_check import schema
+from trace_check import schema, shapes
 from trace_check.parts import Part
 from trace_check.schema import Event
 from trace_check.verdict import BadInput
+
+_BETWEEN = b"\n,{"
 
 
 class Chunk(NamedTuple):
@@ -30,6 +32,7 @@ class Decoder:
         self.client = client
         self.allow_gaps = allow_gaps
         self.identity = {field: identity[field] for field in ("v", "cluster", "node", "inc")}
+        self._lines = shapes.CLIENT_LINES if client else shapes.NODE_LINES
         # What a writer puts before `seq` on every line; lines that all begin so are decoded together.
         prefix = json.dumps(self.identity, separators=(",", ":"))[:-1].encode() + b","
         self._begin = prefix
@@ -40,14 +43,17 @@ class Decoder:
 
         Raises BadInput.
         """
-        # No JSON string holds a raw newline, so this joins lines and nothing else.
-        text = data[len(self._begin) : -1].replace(self._between, b",{")
-        if data.startswith(self._begin) and b"\n" not in text:
+        # The beginning that all lines share is taken out. How much shorter that makes the text tells whether they all
+        # had it; then each newline left is one of these, and what matches between two of them is a line.
+        lines = data.count(b"\n")
+        text = b"{" + data[len(self._begin) : -1].replace(self._between, _BETWEEN)
+        shorter = len(self._begin) + (lines - 1) * (len(self._between) - len(_BETWEEN))
+        if data.startswith(self._begin) and len(data) - len(text) == shorter and self._lines.fullmatch(text):
             try:
-                events: list[Event] = json.loads(b"[{" + text + b"]")
-            except (ValueError, RecursionError):
+                events: list[Event] = json.loads(b"[" + text + b"]")
+            except ValueError:
                 events = []
-            if len(events) == data.count(b"\n") and schema.fits(events, seq, client=self.client):
+            if [event["seq"] for event in events] == list(range(seq, seq + lines)):
                 return events, None
         return self._line_by_line(part, data, seq)
 
@@ -88,9 +94,7 @@ def parse(line: bytes, place: str) -> Event:
     try:
         event = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise BadInput(
-            f"{place}: not JSON: {error}; a trace has one JSON object per line, whole, in UTF-8"
-        ) from None
+        raise BadInput(f"{place}: not JSON: {error}; a trace has one JSON object per line, whole, in UTF-8") from None
     problem = schema.complaint(event)
     if problem:
         raise BadInput(f"{place}: {problem}")

@@ -1,7 +1,6 @@
 """Which fields each event has, of which type: the tables of docs/trace-format.md, and the check of one event.
 
-`fits` is the fast path, many events at once, and says only yes or no; `complaint` takes the same table to say what is
-wrong with one. A check takes a whole column of values: the interpreter's loops over them are the cheapest there are.
+`complaint` says what is wrong with one event. What most lines look like is in shapes.py, made from the same tables.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from operator import itemgetter
 from typing import Any
 
 from trace_check.configuration import PARTS
@@ -37,19 +35,7 @@ def _are_naturals(values: Sequence[Any]) -> bool:
 
 
 def _are_digests(values: Sequence[Any]) -> bool:
-    if not _are(str, values):
-        return False
-    new = set(values) - _digests
-    if not all(map(_is_digest, new)):
-        return False
-    if len(_digests) > 10_000:
-        _digests.clear()
-    _digests.update(new)
-    return True
-
-
-# Digests found well-formed a moment ago: most are named by every node in turn.
-_digests: set[str] = set()
+    return _are(str, values) and all(map(_is_digest, values))
 
 
 def _are_references(values: Sequence[Any]) -> bool:
@@ -168,7 +154,7 @@ CLIENT_EVENTS: dict[str, dict[str, Kind]] = {
 OPTIONAL: dict[str, dict[str, Kind]] = {
     "Start": {"members": MEMBERS, "image": IMAGE, "founded": FOUNDING},
     "Append": {"epoch": INTEGER, "members": MEMBERS, "stores": REFERENCES},
-    "Commit": {"epochs": PAIRS, "stores": REFERENCES, "leader_commit": REFERENCE},
+    "Commit": {"stores": REFERENCES, "leader_commit": REFERENCE, "epochs": PAIRS},
     "Ack": {"entry_term": INTEGER},
     "Invoke": {"kind": OPERATION, "key": STRING, "idempotency": STRING, "at": MOMENT},
     "Ok": {
@@ -190,50 +176,6 @@ def _required(name: str) -> dict[str, Kind]:
 def _answers(event: Event) -> bool:
     """Whether an Ok is the answer to a write or to a read."""
     return [all(field in event for field in answer) for answer in ANSWERS].count(True) == 1
-
-
-def _shape(name: str) -> Check:
-    """Whether some events, all of this type, are well-formed but for the fields that all lines of a file share."""
-    required = _required(name)
-    checks = [check for _, check in required.values()]
-    optional = {"after": REFERENCES, **OPTIONAL.get(name, {})}.items()
-    row = itemgetter(*required)
-
-    def fits(events: Sequence[Any]) -> bool:
-        columns = zip(*map(row, events), strict=True)
-        if not all(check(column) for check, column in zip(checks, columns, strict=True)):
-            return False
-        if name == "Ok" and not all(map(_answers, events)):
-            return False
-        return all(
-            check(values)
-            for field, (_, check) in optional
-            if (values := [event[field] for event in events if field in event])
-        )
-
-    return fits
-
-
-_NODE_SHAPES = {name: _shape(name) for name in NODE_EVENTS}
-_CLIENT_SHAPES = {name: _shape(name) for name in CLIENT_EVENTS}
-
-
-def fits(events: list[Event], seq: int, *, client: bool) -> bool:
-    """Whether these are well-formed events of a node or client, from `seq` on, but for the fields all lines share."""
-    shapes = _CLIENT_SHAPES if client else _NODE_SHAPES
-    by_name: dict[str, list[Event]] = {}
-    try:
-        for event in events:
-            name = event["event"]
-            if name in by_name:
-                by_name[name].append(event)
-            else:
-                by_name[name] = [event]
-        numbers = [event["seq"] for event in events]
-        in_order = numbers == list(range(seq, seq + len(events))) and _are(int, numbers)
-        return in_order and all(shapes[name](group) for name, group in by_name.items())
-    except (KeyError, TypeError):
-        return False
 
 
 def parse_incarnation(inc: object) -> tuple[int, str] | None:

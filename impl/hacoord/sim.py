@@ -90,7 +90,7 @@ class Client:
     def saw(self, op: str, index: int, version: int, serve: Ref) -> None:
         """The read was served by the event `serve`, up to `index`; entry `version` wrote its key."""
         self._outbox.heard(serve)
-        self._say("Ok", op=op, index=index, version=version, serve=serve)
+        self._say("Ok", op=op, index=index, serve=serve, version=version)
 
     def unknown(self, op: str) -> None:
         """The answer never came."""
