@@ -19,7 +19,6 @@ from hacoord.ha import frontend as frontend_module
 from hacoord.ha.frontend import Frontend, FrontendType
 from hacoord.raft import core
 from hacoord.raft.core import LogDiverged, NotLeader, Raft, Role
-from hacoord.raft.leadership import Leadership
 from hacoord.raft.log import Log, epoch_record
 from hacoord.raft.messages import AppendEntries, Entry, HardState, Persist, Ref, RequestVote
 from hacoord.raft.reads import Reads
@@ -84,8 +83,9 @@ def half_is_a_quorum(patch: Patch) -> None:
 
 def commit_by_counting(patch: Patch) -> None:
     """A leader commits entries of older terms as soon as a majority has them (figure 8 of the Raft paper)."""
-    def counting(raft: Raft, leadership: Leadership) -> None:
-        found = leadership.stores(raft.voters)
+    def counting(raft: Raft) -> None:
+        assert raft._leadership
+        found = list(raft._leadership.stores(raft.voters).values())
         if raft._store_ref:
             found.append((raft._synced, raft._store_ref))
         if len(found) >= raft.quorum:
@@ -266,11 +266,11 @@ FAULTS: list[tuple[Callable[[Patch], None], int, set[str]]] = [
 class Watched(Simulation):
     """A simulation that also looks inside: has anything happened that must not?"""
 
-    def __init__(self, directory: Path, size: int, seed: int) -> None:
+    def __init__(self, directory: Path, size: int, seed: int, change_every: float | None = None) -> None:
         self.leader_of: dict[int, str] = {}
         self.committed: list[Entry] = []
         self.unsafe = False
-        super().__init__(directory, size, seed=seed, faults=HARSH, write_every=0.05)
+        super().__init__(directory, size, seed=seed, faults=HARSH, write_every=0.05, change_every=change_every)
 
     def _after_step(self) -> None:
         super()._after_step()
@@ -285,9 +285,9 @@ class Watched(Simulation):
                 self.committed = list(log)
 
 
-def run(directory: Path, size: int, seed: int) -> bool:
+def run(directory: Path, size: int, seed: int, change_every: float | None = None) -> bool:
     """Half a minute of a cluster's life; says whether it was unsafe. A node that trips over the fault ends the run."""
-    simulation = Watched(directory, size, seed)
+    simulation = Watched(directory, size, seed, change_every)
     with suppress(LogDiverged, NotLeader, AssertionError, IndexError):
         simulation.run(lambda: simulation.now > 30 or simulation.unsafe)
     simulation.cluster.close()

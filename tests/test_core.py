@@ -8,6 +8,7 @@ import pytest
 
 from hacoord.ha.frontend import Frontend, FrontendType
 from hacoord.raft.core import LogDiverged, NotLeader, Raft, Role, Timing
+from hacoord.raft.group import founding
 from hacoord.raft.log import Log, epoch_record
 from hacoord.raft.messages import (
     Appended,
@@ -34,7 +35,7 @@ class Bench:
         self.outbox = Outbox(name, "1-00000000")
         self.raft = Raft(
             name,
-            voters,
+            founding({n: n for n in voters}),
             self.outbox,
             now=0.0,
             timing=TIMING,

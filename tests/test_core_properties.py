@@ -7,7 +7,9 @@ hold is checked here on the nodes themselves; the traces are judged, at the end,
 
 from __future__ import annotations
 
+import json
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -15,7 +17,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from hacoord.ha.frontend import EXIT_REMOVED
+from hacoord.raft.changes import ChangeRefused
 from hacoord.raft.core import Role, Timing
+from hacoord.raft.group import Part
 from hacoord.raft.messages import Entry
 from hacoord.sim import Cluster, CrashPoint, Faults, Simulation
 from trace_check import assert_holds
@@ -79,13 +84,35 @@ class AnyNetwork(RuleBasedStateMachine):
         leaders = self.cluster.leaders()
         self.cluster.read(leaders[which % len(leaders)], count)
 
-    @precondition(lambda self: self.cluster.leaders() and len(self.cluster.names) > 1)
+    @precondition(lambda self: self.cluster.leaders())
     @rule(which=pick, heir=pick, force=st.booleans())
     def hand_over(self, which: int, heir: int, force: bool) -> None:
         leaders = self.cluster.leaders()
         leader = leaders[which % len(leaders)]
-        others = [name for name in self.cluster.names if name != leader]
-        self.cluster.hand_over(leader, others[heir % len(others)], force=force)
+        others = [name for name in self.cluster.running[leader].frontend.raft.voters if name != leader]
+        if others:
+            self.cluster.hand_over(leader, others[heir % len(others)], force=force)
+
+    @precondition(lambda self: self.cluster.leaders())
+    @rule(which=pick, about=pick, change=st.sampled_from(["learner", "observer", "again", "promote", "remove", "move"]))
+    def change_the_group(self, which: int, about: int, change: str) -> None:
+        leaders = self.cluster.leaders()
+        leader = leaders[which % len(leaders)]
+        group = self.cluster.running[leader].frontend.raft.log.group.current
+        name = list(group.members)[about % len(group.members)]
+        gone = sorted(group.removed)
+        with suppress(ChangeRefused):
+            match change:
+                case "learner" | "observer" if len(group.members) < 6:
+                    self.cluster.add(leader, Part(change))
+                case "again" if gone:
+                    self.cluster.add(leader, Part.LEARNER, gone[about % len(gone)])
+                case "promote":
+                    self.cluster.promote(leader, name)
+                case "remove":
+                    self.cluster.remove(leader, name)
+                case "move":
+                    self.cluster.move(leader, name, f"{name}:{7000 + about % 3}")
 
     @rule(which=pick, point=st.sampled_from([None, *CrashPoint]))
     def kill(self, which: int, point: CrashPoint | None) -> None:
@@ -145,6 +172,18 @@ def test_a_harsh_minute_is_survived_and_its_trace_holds(tmp_path: Path, size: in
     simulation.run(lambda: simulation.now > 60)
     simulation.cluster.close()
     assert_holds(tmp_path)
+
+
+@pytest.mark.parametrize("size", [1, 3, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_group_changes_in_a_harsh_minute_and_its_trace_holds(tmp_path: Path, size: int, seed: int) -> None:
+    simulation = Simulation(tmp_path, size, seed=seed, faults=HARSH, write_every=0.1, change_every=0.5)
+    simulation.run(lambda: simulation.now > 60)
+    simulation.cluster.close()
+    assert_holds(tmp_path)
+    lines = [json.loads(line) for path in tmp_path.iterdir() for line in path.read_text().splitlines()]
+    assert sum("members" in line for line in lines if line["event"] == "Append") > 15
+    assert any(line["event"] == "Exit" and line["code"] == EXIT_REMOVED for line in lines)
 
 
 def test_the_same_seed_gives_the_same_traces(tmp_path: Path) -> None:

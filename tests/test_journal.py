@@ -21,6 +21,7 @@ from hacoord.journal import (
     ReplayFailed,
 )
 from hacoord.raft.core import Raft, Timing
+from hacoord.raft.group import founding
 from hacoord.raft.messages import Appended, Message, Ref, Vote
 from hacoord.raft.outbox import Event, Outbox
 
@@ -33,7 +34,8 @@ class Leader:
 
     def __init__(self, batch: Batch | None = None) -> None:
         outbox = Outbox("n1", "1-00000001")
-        self.raft = Raft("n1", ("n1", "n2"), outbox, now=0.0, timing=Timing(1.0, 0.1), rng=random.Random(1))
+        group = founding({"n1": "127.0.0.1:7001", "n2": "127.0.0.1:7002"})
+        self.raft = Raft("n1", group, outbox, now=0.0, timing=Timing(1.0, 0.1), rng=random.Random(1))
         self.frontend = Frontend(self.raft, outbox)
         self.woken = 0
         self.journal = Journal(self.frontend, batch or Batch(), self._wake)

@@ -154,6 +154,12 @@ def an_observer_joins_moves_and_leaves(story: Story) -> None:
 
 
 @right
+def a_founder_moves(story: Story) -> None:
+    story.change("n1", "n3", "voter", address="elsewhere:7000")
+    story.agree("n1", "n2")
+
+
+@right
 def a_restart_shows_the_new_configuration(story: Story) -> None:
     join(story, "n3")
     story.change("n1", "n4", "voter", "n4")
@@ -221,11 +227,19 @@ def two_nodes_at_once(story: Story) -> Event:
     return event
 
 
+@refused_by("GroupGoesOn")
+def a_founder_moves_to_where_another_is(story: Story) -> Event:
+    event = story.change("n1", "n3", "voter")
+    event["members"] = [["n1", "voter", "n1:7000"], ["n2", "voter", "n2:7000"], ["n3", "voter", "n2:7000"]]
+    return event
+
+
 @refused_by("OneChangeAtATime")
 def nothing_changed(story: Story) -> Event:
-    event = story.change("n1", "n4", "learner")
-    event["members"].pop()
-    return event
+    told = story.change("n1", "n4", "learner")
+    told["members"][:] = [[name, part, f"{name}:7000"] for name, part, _ in told["members"]]
+    story.agree("n1", "n2")
+    return story.change("n1", "n4", "learner")
 
 
 @refused_by("OneChangeAtATime")

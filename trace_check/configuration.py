@@ -29,6 +29,10 @@ class Configuration:
         names = sorted({*self.members, *later.members})
         return [n for n in names if not _same(self.members.get(n), later.members.get(n))]
 
+    def may_have_moved(self) -> list[str]:
+        """The nodes whose address is not known here: nobody can tell whether a later configuration has another."""
+        return [name for name, (_, address) in self.members.items() if not address]
+
 
 def _same(one: tuple[str, str] | None, other: tuple[str, str] | None) -> bool:
     if one is None or other is None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 
 from hacoord.config import ConfigError
-from hacoord.ha.frontend import EXIT_HANDED_OVER, EXIT_LOST_LEADERSHIP
+from hacoord.ha.frontend import EXIT_HANDED_OVER, EXIT_LOST_LEADERSHIP, EXIT_REMOVED
 from hacoord.raft.core import LogDiverged
 from hacoord.storage import StorageError
 from hacoord.trace import TraceFailed
@@ -28,6 +28,7 @@ class Exit(IntEnum):
     REPLAY = 9
     DIVERGED = 10
     HANDED_OVER = EXIT_HANDED_OVER
+    REMOVED = EXIT_REMOVED
 
 
 class NodeFailed(Exception):
@@ -51,6 +52,7 @@ MEANING: dict[Exit, str] = {
     Exit.REPLAY: "the embedding system could not replay a committed entry",
     Exit.HANDED_OVER: "it handed its office over as it was asked to; start it again, and it joins as INIT",
     Exit.DIVERGED: "its log contradicts the leader's",
+    Exit.REMOVED: "it was removed from the group: it has nothing to do any more",
 }
 
 

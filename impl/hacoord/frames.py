@@ -23,6 +23,7 @@ from hacoord.raft.messages import (
     Kind,
     Message,
     Ref,
+    Removed,
     RequestVote,
     TimeoutNow,
     Vote,
@@ -34,7 +35,7 @@ MAX_FRAME = 8 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
 _HEAD = struct.Struct(">BI")
 _ROW = struct.Struct(f">QBI{DIGEST_SIZE}s")
-_REQUEST_VOTE, _VOTE, _APPEND_ENTRIES, _APPENDED, _TIMEOUT_NOW = 1, 2, 3, 4, 5
+_REQUEST_VOTE, _VOTE, _APPEND_ENTRIES, _APPENDED, _TIMEOUT_NOW, _REMOVED = 1, 2, 3, 4, 5, 8
 _KINDS = {int(kind): kind for kind in Kind}
 _INC = re.compile(r"[0-9]{1,18}-[0-9a-f]{8}")
 _LIMIT = 2**63  # integers fit SQLite's
@@ -139,6 +140,8 @@ def encode_message(message: Message) -> bytes:
         return _pack(_REQUEST_VOTE, [m.src, m.dst, m.ref, m.term, m.last, m.last_term, m.pre, m.campaign, m.heir])
     if isinstance(m, TimeoutNow):
         return _pack(_TIMEOUT_NOW, [m.src, m.dst, m.ref, m.term])
+    if isinstance(m, Removed):
+        return _pack(_REMOVED, [m.src, m.dst, m.ref, m.term, m.index, m.index_term])
     return _pack(_VOTE, [m.src, m.dst, m.ref, m.term, m.granted, m.pre, m.grant])
 
 
@@ -185,6 +188,12 @@ def _decode_appended(header: list[object], body: bytes, end: int) -> Message:
     )
 
 
+def _decode_removed(header: list[object], body: bytes, end: int) -> Message:
+    src, dst, ref, term, index, index_term = header
+    _ends(body, end)
+    return Removed(_name(src), _name(dst), _ref(ref), _int(term), _int(index), _int(index_term))
+
+
 def _decode_append_entries(header: list[object], body: bytes, end: int) -> Message:
     src, dst, ref, term, prev, prev_term, commit, commit_ref, read, count = header
     index = _int(prev)
@@ -219,6 +228,7 @@ _DECODERS: dict[int, Callable[[list[object], bytes, int], Message]] = {
     _APPEND_ENTRIES: _decode_append_entries,
     _APPENDED: _decode_appended,
     _TIMEOUT_NOW: _decode_timeout_now,
+    _REMOVED: _decode_removed,
 }
 
 

@@ -32,6 +32,7 @@ from hacoord.machine import StateMachine
 from hacoord.monitor import Monitor
 from hacoord.pages import pages
 from hacoord.raft.core import Raft, Timing
+from hacoord.raft.group import founding
 from hacoord.raft.leadership import Limits
 from hacoord.raft.messages import Ref
 from hacoord.raft.outbox import Outbox
@@ -115,7 +116,7 @@ class Node:
         self._traced = Ref(name, inc, 0)
         self._raft = Raft(
             name,
-            list(self.members),
+            founding(self.members),
             self._outbox,
             now=time.monotonic(),
             hard_state=hard_state,

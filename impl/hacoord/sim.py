@@ -10,16 +10,23 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from hacoord.ha.frontend import Frontend, FrontendType
+from hacoord.ha.frontend import EXIT_REMOVED, Frontend, FrontendType
+from hacoord.raft.changes import ChangeRefused
 from hacoord.raft.core import Raft, Timing
+from hacoord.raft.group import Part, founding
 from hacoord.raft.leadership import Limits
 from hacoord.raft.messages import Entry, HardState, Message, Persist, Ref
 from hacoord.raft.outbox import Outbox
 from hacoord.trace import TraceWriter
+
+MOST_MEMBERS = 8
+MOST_VOTERS = 5
+"""How far a simulation lets the group grow."""
 
 
 class CrashPoint(Enum):
@@ -120,9 +127,12 @@ class Cluster:
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """A cluster of `size` voters, all running; traces go to `directory`; `clock` is virtual time in seconds."""
-        self._voters = tuple(f"n{i + 1}" for i in range(size))
-        self._observers = tuple(f"o{i + 1}" for i in range(observers))
-        self.names = self._voters + self._observers
+        self._founding = founding(
+            {f"n{i + 1}": f"n{i + 1}:7000" for i in range(size)},
+            {f"o{i + 1}": f"o{i + 1}:7000" for i in range(observers)},
+        )
+        self.names = list(self._founding.members)
+        self.removed: set[str] = set()
         self.now = clock
         self.in_flight: list[Message] = []
         self.running: dict[str, Process] = {}
@@ -159,9 +169,8 @@ class Cluster:
         outbox = Outbox(name, inc)
         raft = Raft(
             name,
-            self._voters,
+            self._founding,
             outbox,
-            observers=self._observers,
             now=self.now(),
             hard_state=disk.hard_state,
             entries=disk.entries,
@@ -223,6 +232,38 @@ class Cluster:
         self.running[name].frontend.hand_over(heir, 1.0, force=force)
         self._turn(name)
 
+    def add(self, leader: str, part: Part, name: str = "") -> str:
+        """The leader adds a learner or an observer: a node with an empty disk, or the one with this name.
+
+        Returns its name. Raises ChangeRefused, as the other changes of the group do.
+        """
+        changes = self.running[leader].frontend.changes()
+        joining = name or f"{part[0]}{len(self.names) + 1}"
+        add = changes.add_learner if part is Part.LEARNER else changes.add_observer
+        add(joining, f"{joining}:7000")
+        self.removed.discard(joining)
+        if joining not in self.disks:
+            self.disks[joining] = Disk(f"disk-of-{joining}")
+            self.names.append(joining)
+            self.restart(joining)
+        self._turn(leader)
+        return joining
+
+    def promote(self, leader: str, name: str) -> None:
+        """The leader makes a learner a voter."""
+        self.running[leader].frontend.changes().promote(name)
+        self._turn(leader)
+
+    def remove(self, leader: str, name: str) -> None:
+        """The leader removes a member."""
+        self.running[leader].frontend.changes().remove(name)
+        self._turn(leader)
+
+    def move(self, leader: str, name: str, address: str) -> None:
+        """The leader writes down that a member is to be found elsewhere; here it is found by its name."""
+        self.running[leader].frontend.changes().move(name, address)
+        self._turn(leader)
+
     def carry_out(self, name: str) -> None:
         """The executions of a change of type are done, at a node in `slow`: at any other they take no time."""
         process = self.running[name]
@@ -264,6 +305,8 @@ class Cluster:
             self.crash(name)
             return
         if process.frontend.stopped:
+            if process.frontend.exit_code == EXIT_REMOVED:
+                self.removed.add(name)
             self.crash(name)
 
     def _speak(self, name: str, process: Process) -> None:
@@ -341,12 +384,14 @@ class Simulation:
         writes_per_turn: int = 1,
         write_every: float = 0.01,
         read_every: float = 0.1,
+        change_every: float | None = None,
         timing: Timing | None = None,
         limits: Limits | None = None,
     ) -> None:
         """Every `write_every` seconds of virtual time, `writes_per_turn` entries are written at every leader.
 
-        And every `read_every` seconds there is a read at every leader. Each is on average.
+        And every `read_every` seconds there is a read at every leader; every `change_every` seconds each tries to
+        change the group, in some way. Each is on average.
         """
         self.now = 0.0
         self._rng = random.Random(f"simulation/{seed}")
@@ -359,6 +404,8 @@ class Simulation:
         self.cluster = Cluster(directory, size, seed=seed, timing=timing, limits=limits, clock=lambda: self.now)
         self._every(write_every, lambda: self._write(writes_per_turn))
         self._every(read_every, self._read)
+        if change_every:
+            self._every(change_every, self._change)
         if self._faults.crash_every:
             self._every(self._faults.crash_every, self._crash_one)
         if self._faults.partition_every:
@@ -393,7 +440,8 @@ class Simulation:
             for _ in range(copies):
                 self._at(self._rng.uniform(*self._faults.delay), lambda m=message: self._deliver(m))  # type: ignore[misc]
         for name in self.cluster.names:
-            if name not in self.cluster.running and name not in self._restarting:
+            away = name not in self.cluster.running and name not in self.cluster.removed
+            if away and name not in self._restarting:
                 self._restarting.add(name)
                 self._at(self._rng.uniform(*self._faults.downtime), lambda n=name: self._restart(n))  # type: ignore[misc]
         for name, process in self.cluster.running.items():
@@ -422,9 +470,31 @@ class Simulation:
     def _transfer(self) -> None:
         """One who leads hands over, to anybody."""
         for name in self.cluster.leaders()[:1]:
-            heirs = [n for n in self.cluster.names if n != name and n.startswith("n")]
+            heirs = [n for n in self.cluster.running[name].frontend.raft.voters if n != name]
             if heirs:
                 self.cluster.hand_over(name, self._rng.choice(heirs), force=self._rng.random() < 0.2)
+
+    def _change(self) -> None:
+        """Every leader tries one of the changes there are; many are refused, as they should be."""
+        for name in self.cluster.leaders():
+            with suppress(ChangeRefused):
+                self._change_at(name)
+
+    def _change_at(self, leader: str) -> None:
+        rng, cluster = self._rng, self.cluster
+        group = cluster.running[leader].frontend.raft.log.group.current
+        learners = [m.name for m in group.members.values() if m.part is Part.LEARNER]
+        one = rng.choice(list(group.members))
+        match rng.choice(["add", "promote", "promote", "remove", "move"]):
+            case "add" if len(group.members) < MOST_MEMBERS:
+                part = rng.choice([Part.LEARNER, Part.LEARNER, Part.OBSERVER])
+                cluster.add(leader, part, rng.choice(["", *sorted(group.removed)]))
+            case "promote" if learners and len(group.voters) < MOST_VOTERS:
+                cluster.promote(leader, rng.choice(learners))
+            case "remove":
+                cluster.remove(leader, one)
+            case "move":
+                cluster.move(leader, one, f"{one}:{rng.randrange(7000, 7003)}")
 
     def _crash_one(self) -> None:
         if not self.cluster.running:

@@ -11,12 +11,15 @@ import json
 from collections.abc import Sequence
 from enum import Enum
 
+from hacoord.raft.changes import Changes
 from hacoord.raft.core import NotLeader, Raft, Role
+from hacoord.raft.group import Part
 from hacoord.raft.messages import Kind, Message, Ref
 from hacoord.raft.outbox import Outbox
 
 EXIT_LOST_LEADERSHIP = 3
 EXIT_HANDED_OVER = 11
+EXIT_REMOVED = 12
 
 
 class FrontendType(Enum):
@@ -45,6 +48,7 @@ class Frontend:
 
     def __init__(self, raft: Raft, outbox: Outbox) -> None:
         self.raft = raft
+        self._changes = Changes(raft)
         self.type = FrontendType.INIT
         self.epoch: int | None = None
         self.exit_code: int | None = None
@@ -93,6 +97,8 @@ class Frontend:
         if self.type is FrontendType.LEADER and self.raft.role is not Role.LEADER:
             lost = EXIT_HANDED_OVER if self.raft.handed_over else EXIT_LOST_LEADERSHIP
             self.exit(0 if self.leaving else lost)
+        elif self.raft.removed:
+            self.exit(EXIT_REMOVED)
 
     def hand_over(self, heir: str, patience: float, *, force: bool = False) -> None:
         """Take in nothing more, and let another voter lead once it has everything; then end.
@@ -118,7 +124,15 @@ class Frontend:
             return FrontendType.LEADER if self.raft.fenced else None
         if self.raft.leader is None:
             return FrontendType.UNKNOWN
-        return FrontendType.FOLLOWER if self.raft.name in self.raft.voters else FrontendType.OBSERVER
+        match self.raft.part:
+            case Part.VOTER | Part.LEARNER:
+                wanted = FrontendType.FOLLOWER
+            case Part.OBSERVER:
+                wanted = FrontendType.OBSERVER
+            case None:  # it has joined, and has not received the entry that says as what
+                return None
+        changes_part = {self.type, wanted} == {FrontendType.FOLLOWER, FrontendType.OBSERVER}
+        return FrontendType.UNKNOWN if changes_part else wanted
 
     def transferred(self, to: FrontendType) -> None:
         """The executions for the transition offered last are done: change, and trace it.
@@ -134,7 +148,7 @@ class Frontend:
         if self.stopped:
             return
         if to is not FrontendType.LEADER:
-            if not leads:
+            if not leads and not (to is FrontendType.OBSERVER and self.raft.part is not Part.OBSERVER):
                 self.transfer(to)
         elif leads and self.raft.term == term:
             self.activate()
@@ -144,6 +158,7 @@ class Frontend:
     def transfer(self, to: FrontendType) -> None:
         """Become FOLLOWER, OBSERVER or UNKNOWN (Frontend: Transfer)."""
         self.type = to
+        self.raft.electable = to is not FrontendType.OBSERVER
         self._outbox.record("Transfer", self.raft.term, to=to.value)
 
     def activate(self) -> None:
@@ -158,6 +173,11 @@ class Frontend:
         """Propose journal entries; returns the first and last index. Raises NotLeader unless this node is ready."""
         self._demand_ready()
         return self.raft.propose(Kind.WRITE, data)
+
+    def changes(self) -> Changes:
+        """What may be done to the group. Raises NotLeader unless this node is ready."""
+        self._demand_ready()
+        return self._changes
 
     def read_start(self) -> None:
         """Begin to answer the reads that have come in. Raises NotLeader unless this node is ready."""

@@ -16,10 +16,11 @@ entry of every leader's term, which fences all earlier leaders once it is commit
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from hacoord.raft.group import Configuration, Part, encode
 from hacoord.raft.handover import Handover
 from hacoord.raft.leadership import Leadership, Limits
 from hacoord.raft.log import Log, epoch_record
@@ -32,6 +33,7 @@ from hacoord.raft.messages import (
     Message,
     Persist,
     Ref,
+    Removed,
     RequestVote,
     TimeoutNow,
     Vote,
@@ -76,24 +78,24 @@ class Raft:
     def __init__(
         self,
         name: str,
-        voters: Sequence[str],
+        founding: Configuration,
         outbox: Outbox,
         *,
         now: float,
-        observers: Sequence[str] = (),
         hard_state: HardState | None = None,
         entries: Sequence[Entry] = (),
         timing: Timing | None = None,
         limits: Limits | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        """Take up where the disk left off. `now` and every later time is seconds on one monotonic clock."""
+        """Take up where the disk left off. `now` and every later time is seconds on one monotonic clock.
+
+        `founding` is the configuration that the group was set up with.
+        """
         self.name = name
-        self.voters = tuple(sorted(voters))
-        self.peers = tuple(n for n in sorted((*voters, *observers)) if n != name)
         self.outbox = outbox
         self.reads = Reads(outbox)
-        self.log = Log(entries)
+        self.log = Log(entries, founding)
         state = hard_state or HardState()
         self.term = state.term
         self.vote = state.vote
@@ -101,6 +103,9 @@ class Raft:
         self.leader: str | None = None
         self.commit_index = 0
         self.epoch_index = 0
+        # Whether this node may stand for election, if it has a vote; and whether it has been told that it was removed.
+        self.electable = True
+        self.removed = False
         self._timing = timing or Timing()
         self._limits = limits or Limits()
         self._rng = rng or random.Random()
@@ -136,9 +141,24 @@ class Raft:
         return self.log.last
 
     @property
+    def part(self) -> Part | None:
+        """What this node is, by the configuration that it goes by; None if it is no member."""
+        return self.log.group.current.part(self.name)
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """Those who count, by the configuration that this node goes by."""
+        return self.log.group.current.voters
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """All other members of that configuration."""
+        return tuple(name for name in self.log.group.current.members if name != self.name)
+
+    @property
     def quorum(self) -> int:
         """How many voters are more than half."""
-        return len(self.voters) // 2 + 1
+        return self.log.group.current.quorum
 
     @property
     def fenced(self) -> bool:
@@ -156,6 +176,9 @@ class Raft:
 
     def start(self, disk: str) -> None:
         """Trace what this incarnation found on its disk. Call once, before anything else."""
+        group = self.log.group
+        more_than_voters = len(group.current.members) > len(group.current.voters)
+        founders = {"members": group.current.as_traced()} if more_than_voters and not group.index else {}
         self.outbox.record(
             "Start",
             self.term,
@@ -165,6 +188,7 @@ class Raft:
             digest=self.log.digest_at(self.log.last).hex(),
             disk=disk,
             voters=list(self.voters),
+            **founders,
         )
 
     def deadline(self) -> float:
@@ -185,8 +209,11 @@ class Raft:
         else:
             self.leader = None
             self._wait_for_election()
-            if self.name in self.voters:
+            if self.electable and self.part is Part.VOTER:
                 self._precampaign()
+            else:
+                # Nobody votes for it; but who has been removed is told.
+                self._ask_for_votes(self.term + 1, pre=True)
 
     def step(self, message: Message, now: float) -> None:
         """Take in one message. Raises LogDiverged when it contradicts what is committed here."""
@@ -203,6 +230,8 @@ class Raft:
                 self._on_appended(message)
             case TimeoutNow():
                 self._on_timeout_now(message)
+            case Removed():
+                self._on_removed(message)
 
     def propose(self, kind: Kind, data: Sequence[bytes]) -> tuple[int, int]:
         """Append entries as the leader; returns the first and last index. Raises NotLeader."""
@@ -213,6 +242,25 @@ class Raft:
             self.log.append(self.term, kind, item)
         self._dirty_from = self._dirty_from or first
         return first, self.log.last
+
+    def change(self, group: Configuration, stores: Collection[Ref]) -> int:
+        """Append a configuration as the leader, and go by it at once (Membership.tla: Propose); returns its index.
+
+        `stores` are the Stores on which the change depends. changes.py says what may be changed, and when.
+        """
+        assert self._leadership
+        self.append(self._leadership)
+        index, _ = self.propose(Kind.CONFIGURATION, [encode(group)])
+        self.append(self._leadership, members=group.as_traced(), stores=list(stores))
+        self._leadership.regroup(self.peers, index, self._now)
+        return index
+
+    def stores(self) -> dict[str, tuple[int, Ref]]:
+        """How far each member is known to have stored the log of this leader's term, and the Store that says so."""
+        found = self._leadership.stores(self.peers) if self._leadership else {}
+        if self._store_ref and self._stored[0] == self.term:
+            found[self.name] = self._stored[1], self._store_ref
+        return found
 
     def read_start(self) -> None:
         """Begin to answer the reads that have come in, as a leader that is fenced (see reads.py)."""
@@ -256,7 +304,7 @@ class Raft:
             durable = self.log.last if self.outbox.holding else self._synced
             if durable >= self.epoch_index:
                 self.store(durable)
-            self._commit_what_a_quorum_stored(self._leadership)
+            self._commit_what_a_quorum_stored()
             for to, prev, entries in self._leadership.frames(self.log, self.commit_index):
                 self._send_entries(to, prev, entries)
             self._ask_heir(self._leadership)
@@ -267,14 +315,17 @@ class Raft:
             target, ref = self._leader_commit
             self.commit(min(target, self._matched), leader_commit=ref)
 
-    def append(self, leadership: Leadership) -> None:
-        """Trace the entries put into the log since the last Append, a frame at a time (Ballot: Append)."""
+    def append(self, leadership: Leadership, **change: object) -> None:
+        """Trace the entries put into the log since the last Append, a frame at a time (Ballot: Append).
+
+        `change` is what there is to say of a configuration, which must be the only one of them.
+        """
         while self._appended < self.log.last:
             first = self._appended + 1
             last = leadership.piece(self.log, first)
             opening = {"epoch": self.log.last_epoch} if first == self.epoch_index else {}
             digest = self.log.digest_at(last).hex()
-            self.outbox.record("Append", self.term, first=first, last=last, digest=digest, **opening)
+            self.outbox.record("Append", self.term, first=first, last=last, digest=digest, **opening, **change)
             self._appended = last
 
     def store(self, last: int) -> None:
@@ -300,11 +351,9 @@ class Raft:
             "Commit", self.term, runs=runs, digest=self.log.digest_at(index).hex(), **evidence
         )
 
-    def _commit_what_a_quorum_stored(self, leadership: Leadership) -> None:
+    def _commit_what_a_quorum_stored(self) -> None:
         """Commit what more than half of the voters stored in this term, if the entry there is of this term (5.4.2)."""
-        stores = leadership.stores(self.voters)
-        if self._store_ref and self._stored[0] == self.term:
-            stores.append((self._stored[1], self._store_ref))
+        stores = [store for name, store in self.stores().items() if name in self.voters]
         if len(stores) < self.quorum:
             return
         index = sorted(reach for reach, _ in stores)[-self.quorum]
@@ -394,6 +443,11 @@ class Raft:
         self._ask_for_votes(self.term, pre=False, heir=heir)
 
     def _on_request_vote(self, m: RequestVote) -> None:
+        index, group = self.log.group.at(self.commit_index)
+        if m.src in group.removed:
+            term = self.log.term_at(index)
+            self.outbox.send(Removed(self.name, m.src, self.outbox.newest, self.term, index, term))
+            return
         # A node that hears from a leader disturbs nobody and lets nobody disturb it (thesis 4.2.3).
         content = not m.heir and (
             self.role is Role.LEADER
@@ -401,12 +455,13 @@ class Raft:
         )
         up_to_date = (m.last_term, m.last) >= (self.log.last_term, self.log.last)
         if m.pre:
-            granted = m.term > self.term and up_to_date and not content and self.name in self.voters
+            granted = m.term > self.term and up_to_date and not content
             self._send_vote(m.src, granted, pre=True)
             return
         if m.term > self.term and not content:
             self._leave_term(m.term)
-        if m.term == self.term and self.vote is None and up_to_date and self.name in self.voters:
+        # Whatever part it believes to have: the candidate may know better, and counts accordingly.
+        if m.term == self.term and self.vote is None and up_to_date:
             assert m.campaign is not None
             self.grant(m.src, m.campaign)
         elif m.term < self.term or not content:
@@ -431,9 +486,14 @@ class Raft:
             self._leave_term(m.term)
             return
         expected = Role.PRECANDIDATE if m.pre else Role.CANDIDATE
-        if m.granted and self.role is expected and (m.pre or m.term == self.term):
+        if m.granted and self.role is expected and (m.pre or m.term == self.term) and m.src in self.voters:
             self._ballots[m.src] = m.grant
             self._count_votes()
+
+    def _on_removed(self, m: Removed) -> None:
+        """Believe it, unless this log goes on from there to where this node belongs to the group again."""
+        again = self.log.holds(m.index, m.index_term) and self.name in self.log.group.current.members
+        self.removed = self.removed or not again
 
     def _count_votes(self) -> None:
         if len(self._ballots) < self.quorum:
@@ -492,7 +552,7 @@ class Raft:
             self.outbox.send(TimeoutNow(self.name, handover.heir, self.outbox.newest, self.term))
 
     def _on_timeout_now(self, m: TimeoutNow) -> None:
-        if m.term == self.term and m.src == self.leader and self.name in self.voters:
+        if m.term == self.term and m.src == self.leader and self.electable and self.part is Part.VOTER:
             self.campaign(heir=True)
 
     def _check_quorum(self, leadership: Leadership) -> None:

@@ -44,6 +44,13 @@ class Leadership:
         self._opening = last + 1
         self._ends = array("q")
 
+    def regroup(self, peers: Iterable[str], last: int, now: float) -> None:
+        """The leader's log ends at `last` with another configuration: these are its peers from now on.
+
+        So who has been removed is not sent the entry that says so.
+        """
+        self._peers = {name: self._peers.get(name) or Progress(next=last, heard=now) for name in peers}
+
     def piece(self, log: Log, first: int) -> int:
         """The last of the entries from `first` on that the next Append covers: no more than fit into one frame."""
         end = first + len(self._slice(log, first)) - 1
@@ -74,10 +81,10 @@ class Leadership:
         """For each peer, how far it is known to have stored the log, and when it answered last."""
         return {name: (peer.match, peer.heard) for name, peer in self._peers.items()}
 
-    def stores(self, voters: Iterable[str]) -> list[tuple[int, Ref]]:
+    def stores(self, names: Iterable[str]) -> dict[str, tuple[int, Ref]]:
         """How far each of these peers is known to have stored the log of this term, and the Store that says so."""
-        peers = (self._peers[name] for name in voters if name in self._peers)
-        return [(peer.match, peer.store) for peer in peers if peer.store]
+        peers = ((name, self._peers[name]) for name in names if name in self._peers)
+        return {name: (peer.match, peer.store) for name, peer in peers if peer.store}
 
     def answered(self, m: Appended, now: float) -> None:
         """Take in a peer's answer of this term."""

@@ -1,10 +1,11 @@
-"""The replicated log in memory: a list of entries that starts at index 1, with the epochs recorded in it."""
+"""The replicated log in memory: a list of entries from index 1 on, with the epochs and configurations in it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
 
+from hacoord.raft.group import Configuration, Group, configuration
 from hacoord.raft.messages import EMPTY_DIGEST, Entry, Kind
 
 
@@ -21,9 +22,14 @@ def epoch_of(entry: Entry) -> int:
 class Log:
     """Entries 1..last. Terms never decrease along it; each entry's digest chains it to those before it."""
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+    def __init__(self, entries: Iterable[Entry] = (), founding: Configuration | None = None) -> None:
+        """`founding` is the configuration that the group was set up with."""
         self._entries = list(entries)
         self._epochs = [(e.index, epoch_of(e)) for e in self._entries if e.kind is Kind.EPOCH]
+        self.group = Group(founding or configuration(()))
+        for entry in self._entries:
+            if entry.kind is Kind.CONFIGURATION:
+                self.group.append(entry.index, entry.data)
 
     @property
     def last(self) -> int:
@@ -67,6 +73,8 @@ class Log:
         self._entries.append(entry)
         if kind is Kind.EPOCH:
             self._epochs.append((entry.index, epoch_of(entry)))
+        if kind is Kind.CONFIGURATION:
+            self.group.append(entry.index, data)
         return entry
 
     def truncate(self, first: int) -> None:
@@ -74,6 +82,7 @@ class Log:
         del self._entries[first - 1 :]
         while self._epochs and self._epochs[-1][0] >= first:
             self._epochs.pop()
+        self.group.truncate(first)
 
     def runs(self, first: int, last: int) -> list[tuple[int, int, int]]:
         """(first, last, term) of each stretch of one term between two indexes, both included."""

@@ -29,11 +29,15 @@ class Ref(NamedTuple):
 
 
 class Kind(IntEnum):
-    """What a log entry is: the epoch record that opens a term, a journal write, or the identity of a new LEADER."""
+    """What a log entry is.
+
+    The epoch record that opens a term, a journal write, the identity of a new LEADER, or who belongs to the group.
+    """
 
     EPOCH = 1
     WRITE = 2
     LEADER = 3
+    CONFIGURATION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,4 +158,16 @@ class TimeoutNow:
     term: int
 
 
-Message = RequestVote | Vote | AppendEntries | Appended | TimeoutNow
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """The answer to RequestVote of a node that was removed: the committed entry, by index and term, that says so."""
+
+    src: str
+    dst: str
+    ref: Ref
+    term: int
+    index: int
+    index_term: int
+
+
+Message = RequestVote | Vote | AppendEntries | Appended | TimeoutNow | Removed
