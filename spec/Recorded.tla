@@ -10,8 +10,10 @@
 (*                                                                         *)
 (* A step names its action (a), its node (n) and that node's term (t), and *)
 (* what else the event says: k and kt are an index and the term of the     *)
-(* entry there.  docs/audit.md has the table, and says how the terms and   *)
-(* indexes of a trace become the small numbers used here.                  *)
+(* entry there.  Whether the events that it cites are there, were heard of *)
+(* and say what it takes them to say, is told, as there are no messages    *)
+(* here.  docs/audit.md has the table, and says how the terms and indexes  *)
+(* of a trace become the small numbers used here.                          *)
 (*                                                                         *)
 (* Every step is one of HACoordination, by its own definition, or changes  *)
 (* nothing of it.  What is added here only says which one.                 *)
@@ -57,8 +59,8 @@ OfTerm(r) == r.t = term[r.n]
 
 Cited(r) == IsQuorum({m \in r.by : acked[r.t][m] >= r.k})
 
-Records(r) == \A x \in r.epochs : /\ x[1] <= Len(leaderLog[r.t])
-                                  /\ leaderLog[r.t][x[1]].epoch = x[2]
+Records(r, l) == \A x \in r.epochs : x[1] <= Len(l) /\ l[x[1]].epoch = x[2]
+  (* The epoch records that the event names are those in the log l.        *)
 
 Known(r) == \E u \in Term : r.k <= commit[u] /\ Has(leaderLog[u], r.k, r.kt)
   (* Some leader knows committed what the event says is.                   *)
@@ -100,13 +102,14 @@ Stores(r) == \/ /\ r.k > 0
 
 Commits(r) == /\ OfTerm(r)
               /\ Cited(r)
-              /\ Records(r)
+              /\ Records(r, leaderLog[r.t])
               /\ Has(leaderLog[r.t], r.k, r.kt)
               /\ \/ commit[r.t] < r.k /\ Commit(r.n)
                  \/ commit[r.t] >= r.k /\ role[r.n] = "leader" /\ UNCHANGED vars
   (* A leader's.  As many of these as there are entries.                   *)
 
-Learns(r) == /\ Has(log[r.n], r.k, r.kt) \/ Has(Own(r.n), r.k, r.kt)
+Learns(r) == /\ \/ Has(log[r.n], r.k, r.kt) /\ Records(r, log[r.n])
+                \/ Has(Own(r.n), r.k, r.kt) /\ Records(r, Own(r.n))
              /\ Known(r)
              /\ UNCHANGED vars
   (* The Commit of a node that does not lead.                              *)
@@ -124,6 +127,7 @@ Loses(r) == OfTerm(r) /\ Lose(r.n)
 
 Event(r) ==
   /\ ShowsTerm(r)
+  /\ r.told
   /\ shown' = [shown EXCEPT ![r.n] = r.t]
   /\ \/ r.a = "Start" /\ Starts(r)
      \/ r.a = "Transfer" /\ Transfer(r.n, r.to)
@@ -234,7 +238,7 @@ Reached == at > Len(Steps) => PrintT(<<"reached", State>>)
 Guards(r) ==
   LET n == r.n
       t == r.t
-      shows == {<<"ShowsTerm", ShowsTerm(r)>>}
+      shows == {<<"ShowsTerm", ShowsTerm(r)>>, <<"told", r.told>>}
       office == {<<"OfTerm", OfTerm(r)>>, <<"role = leader", role[n] = "leader">>}
       electable == {<<"Electable", type[n] \in Electable>>, <<"role # leader", role[n] # "leader">>}
   IN  shows \cup
@@ -245,6 +249,7 @@ Guards(r) ==
                                 <<"role # leader", role[n] # "leader">>}
         [] r.a = "Exit" -> {<<"IsUp", IsUp(n)>>}
         [] r.a = "Learn" -> {<<"log", Has(log[n], r.k, r.kt) \/ Has(Own(n), r.k, r.kt)>>,
+                             <<"epochs", Records(r, log[n]) \/ Records(r, Own(n))>>,
                              <<"commit", Known(r)>>}
         [] t \notin Term -> {<<"Term", FALSE>>}
         [] r.a = "Campaign" -> electable \cup {<<"t > term", t > term[n]>>,
@@ -266,7 +271,7 @@ Guards(r) ==
                              <<"leaderLog", winners[t] # {} /\ Has(leaderLog[t], r.k, r.kt)>>,
                              <<"Continues", Continues(n, t, r.k)>>}
         [] r.a = "Commit" -> office \cup {<<"leaderLog", Has(leaderLog[t], r.k, r.kt)>>,
-                                          <<"epochs", Records(r)>>, <<"IsQuorum", Cited(r)>>,
+                                          <<"epochs", Records(r, leaderLog[t])>>, <<"IsQuorum", Cited(r)>>,
                                           <<"MayCommit", commit[t] < r.k
                                                            => MayCommit(t, commit[t] + 1)>>}
         [] r.a = "Activate" -> office \cup {<<"Electable", type[n] \in Electable>>,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import differential
@@ -14,7 +16,7 @@ from handmade import Event, Story
 
 from trace_check import Result, Verdict, replay
 from trace_check.audit import audit, tlc
-from trace_check.audit.piece import Member, Piece, Run, State, Step, Term
+from trace_check.audit.piece import Log, Member, Piece, Run, State, Step, Term
 from trace_check.cli import main
 
 TRACES = Path(__file__).resolve().parent.parent / "spec" / "traces"
@@ -159,13 +161,95 @@ def test_a_value_is_read_as_tlc_prints_it() -> None:
     }
 
 
+def store(node: str, term: int, last: int) -> Step:
+    return Step("Store", node, term, None, 1, last=last, last_term=term)  # type: ignore[arg-type]
+
+
 def test_what_a_piece_cannot_ask_about_is_not_in_its_state() -> None:
     """A thousand entries and three terms behind everything that is named are one entry and one term."""
     log = (Run(2, 1, "n1", 300), Run(5, 2, "n2", 700), Run(7, 3, "n1", 1_000))
     members = {name: Member(7, log, "FOLLOWER", "follower", 7) for name in ("n1", "n2")}
     terms = {t: Term(log[: at + 1], log[at].last, True, frozenset({log[at].owner})) for at, t in enumerate((2, 5, 7))}
-    step = Step("Store", "n2", 7, None, 1, last=1_000, last_term=7)  # type: ignore[arg-type]
-    piece = Piece(State(members, terms), [step])
-    assert list(piece.state.terms) == [7]
+    piece = Piece(State(members, terms), [store("n2", 7, 1_000)])
     assert (piece.term(7), piece.index(1_000), piece.index(1_001)) == (1, 1, 1)
-    assert piece._entries(piece.state.members["n1"].log) == [{"term": 1, "epoch": 1, "owner": "n1"}]
+    assert piece._entries(log) == [{"term": 1, "epoch": 1, "owner": "n1"}]
+
+
+def test_terms_that_a_node_has_missed_are_one_entry_until_it_comes_back_to_one() -> None:
+    runs = tuple(Run(t, t, ("n1", "n2")[t % 2], 10 * t) for t in range(1, 101))
+    members = {"n1": Member(100, runs), "n2": Member(100, runs), "n3": Member(1, runs[:1], shown=1)}
+    terms = {t: Term(runs[:t], 10 * t, True, frozenset({runs[t - 1].owner})) for t in range(1, 101)}
+    state = State(members, terms)
+    piece = Piece(state, [store("n2", 100, 1_000)])
+    assert piece._terms == [1, 2, 100]
+    assert [entry["epoch"] for entry in piece._entries(runs)] == [1, 2, 3]
+    back = through(piece)
+    assert back.members == members
+    assert [back.terms[t].log for t in terms] == [terms[t].log for t in terms]
+    piece = Piece(state, [store("n3", 50, 495)])
+    assert piece._terms == [1, 2, 50, 51, 100]
+    assert [entry["epoch"] for entry in piece._entries(runs)] == [1, 2, 3, 0, 4, 5]
+
+
+def through(piece: Piece) -> State:
+    """What comes back of a state that TLC does not change."""
+    value = tlc._Reader(piece._begin(), 0)._value()
+    assert isinstance(value, dict)
+    return piece.read(value)
+
+
+def wandering(rng: random.Random) -> State:
+    """Leaders whose logs part where nothing is committed, and nodes anywhere behind them."""
+    names, terms, committed = ["n1", "n2", "n3", "n4"], dict[int, Term](), 0
+    logs: list[Log] = [()]
+    for t in sorted(rng.sample(range(1, 60), rng.randint(1, 25))):
+        base = cut(rng.choice([log for log in logs if committed <= end(log)]), rng.randint(committed, end(logs[-1])))
+        owner = rng.choice(names)
+        run = Run(t, base[-1].epoch + 1 if base else 1, owner, end(base) + rng.randint(1, 4))
+        log = (*base, run)
+        commits = rng.random() < 0.7
+        committed = rng.randint(end(base) + 1, run.last) if commits else committed
+        logs = [*[one for one in logs if committed <= end(one)], log]
+        terms[t] = Term(log, committed if commits else 0, commits, frozenset({owner}), request={owner: (0, 0)})
+    logs = [t.log for t in terms.values()]
+    members = {}
+    for name in names:
+        log = cut(found := rng.choice([*logs, *logs[-2:]]), rng.randint(0, end(found)))
+        members[name] = Member(rng.choice([t for t in terms if not log or t >= log[-1].term]), log)
+    return State(members, terms)
+
+
+def end(log: Log) -> int:
+    return log[-1].last if log else 0
+
+
+def cut(log: Log, last: int) -> Log:
+    """A beginning of a log, up to an index."""
+    runs = [replace(run, last=min(run.last, last)) for at, run in enumerate(log) if end(log[:at]) < last]
+    return tuple(runs)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_piece_keeps_what_tells_logs_apart_and_loses_nothing(seed: int) -> None:
+    rng = random.Random(seed)
+    state = wandering(rng)
+    t = rng.choice(list(state.terms))
+    piece = Piece(state, [store("n1", t, rng.randint(1, end(state.terms[t].log)))])
+    back = through(piece)
+    assert {n: m.log for n, m in back.members.items()} == {n: m.log for n, m in state.members.items()}
+    oldest = min(m.term for m in state.members.values())
+    assert {u: x.log for u, x in back.terms.items() if u >= oldest} == {
+        u: x.log for u, x in state.terms.items() if u >= oldest
+    }
+    assert {u: (x.active, x.winners) for u, x in back.terms.items()} == {
+        u: (x.active, x.winners) for u, x in state.terms.items()
+    }
+    logs = [m.log for m in state.members.values()] + [x.log for u, x in state.terms.items() if u in piece._whole]
+    small = [piece._entries(log) for log in logs]
+    for entries in small:
+        assert [e["epoch"] for e in entries if e["epoch"]] == list(range(1, sum(e["epoch"] != 0 for e in entries) + 1))
+    for one, this in zip(logs, small, strict=True):
+        for other, that in zip(logs, small, strict=True):
+            shared = max(i for i in range(min(end(one), end(other)) + 1) if cut(one, i) == cut(other, i))
+            same = sum(a == b for a, b in zip(this, that, strict=False))
+            assert same == piece.index(shared), "two logs are the same as far as they were"

@@ -18,7 +18,7 @@ from trace_check.graphs import Graphs
 from trace_check.nodes import Cluster, Node
 from trace_check.read import Handler, Source
 from trace_check.replay import Progress, replay
-from trace_check.schema import CLIENT_EVENTS, NODE_EVENTS, Event
+from trace_check.schema import CLIENT_EVENTS, NODE_EVENTS, Event, Reference
 from trace_check.starts import Starts
 from trace_check.tree import Leader
 from trace_check.verdict import BadInput, Counts, Coverage, Failover, Refused, Result
@@ -54,6 +54,8 @@ PROPERTIES
   ImplementsFrontend
 CHECK_DEADLOCK FALSE
 """
+# Looks up a reference: of which incarnation, to what, and the kind of event that it has to be.
+Cited = Callable[[Source, Reference, str], Event | None]
 NOTE = "clients' traces, and what only the trace format demands, are no part of HACoordination: see docs/audit.md"
 
 
@@ -144,11 +146,21 @@ class Audit:
         crashed = source.consumed == 1 and source.of.started and not source.of.ended
         if "members" in event and event["event"] == "Append":
             raise BadInput(f"{source.line(source.consumed)}: the group changes; HACoordination.tla has a fixed one")
-        self._steps += steps(source, event, self.voters, crashed)
+        self._steps += steps(source, event, self.voters, crashed, self._cited)
         self._learn(source.of, source, event)
         self._events += 1
         if self._events >= PIECE or sum(step.action == "Win" for step in self._steps) >= LEADERS:
             self.end()
+
+    def _cited(self, source: Source, reference: Reference, wanted: str) -> Event | None:
+        """The event that a reference names, if it is there, of that kind, and the node has heard of it."""
+        name, inc, seq = reference
+        of = self.cluster.incarnations.get(name, {}).get(inc)
+        if of is None or not 1 <= seq <= of.consumed:
+            return None
+        known = seq < source.consumed if of is source else of.base + seq <= source.heard.get(name, 0)
+        event = of.event(seq) if known else None
+        return event if event is not None and event["event"] == wanted else None
 
     def _learn(self, node: Node, source: Source, event: Event) -> None:
         """What `starts.waits_for` goes by, taken at the nodes' word."""
@@ -184,6 +196,8 @@ class Audit:
                 node.leads.epoch = event.get("epoch", node.leads.epoch)
             case "Store":
                 self._stored(node, event)
+            case "Commit" if node.leads is not None and "stores" in event and event["runs"]:
+                node.leads.committed = max(node.leads.committed, event["runs"][-1][1])
 
     def _stored(self, node: Node, event: Event) -> None:
         last, last_term = event["last"], event["last_term"]
@@ -244,15 +258,18 @@ def _record(value: object) -> dict[str, Any]:
     return value
 
 
-def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool) -> Iterator[Step]:
-    """The steps that an event stands for. `crashed`: a Start after an incarnation that did not exit."""
+def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool, cited: Cited) -> Iterator[Step]:
+    """The steps that an event stands for. `crashed`: a Start after an incarnation that did not exit.
+
+    `told` says whether what an event names as its reason is there, and says what the event takes it to say.
+    """
     name, node, term = event["event"], source.node, event["term"]
 
     def step(action: str = name, **own: Any) -> Step:
         return Step(action, node, term, source, source.consumed, **own)
 
     if node not in voters:
-        if name not in ("Start", "Transfer", "Store", "Commit", "Exit"):
+        if name not in ("Start", "Transfer", "Grant", "Store", "Commit", "Exit"):
             yield step()
         return
     at: dict[str, Any] = {field: event[field] for field in ("last", "last_term") if field in event}
@@ -265,25 +282,34 @@ def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool) ->
                 if vote in voters:
                     yield from (step("Vote", other=vote), *store)
                 yield step("Crash")
-            yield step(**at, other=event["vote"])
+            yield step(**at, other=event["vote"], told=sorted(event["voters"]) == sorted(voters))
         case "Campaign":
-            yield from (step("Keep", **at), step(**at))
+            yield from (step("Keep", **at), step(**at, told=sorted(event["voters"]) == sorted(voters)))
         case "Grant":
-            yield from (step("Keep", **at), step(**at, other=event["candidate"]))
+            asked, candidate = cited(source, event["campaign"], "Campaign"), event["candidate"]
+            told = asked is not None and asked["term"] == term and event["campaign"][0] == candidate
+            yield from (step("Keep", **at), step(**at, other=candidate, told=told))
         case "Win":
-            yield step(by=tuple(reference[0] for reference in event["grants"]))
+            by = [r[0] for r in event["grants"] if _is_vote(source, term, r, cited)]
+            told = node in by and set(by) <= set(voters) and len(set(by)) == len(event["grants"])
+            yield step(by=tuple(by), told=told)
         case "Append":
             yield step(first=event["first"], last=event["last"], last_term=term, epoch=event.get("epoch"))
         case "Store":
             yield step(**at)
         case "Commit":
             _, last, last_term = event["runs"][-1] if event["runs"] else (0, 0, 0)
+            at = {"last": last, "last_term": last_term, "epochs": tuple((i, e) for i, e in event.get("epochs", ()))}
             if "stores" in event:
-                by = tuple(reference[0] for reference in event["stores"])
-                epochs = tuple((i, e) for i, e in event.get("epochs", ()))
-                yield step(last=last, last_term=last_term, by=by, epochs=epochs)
+                found = [(reference[0], cited(source, reference, "Store")) for reference in event["stores"]]
+                stores = {voter: e["last"] for voter, e in found if e is not None and e["term"] == term}
+                by = [voter for voter, stored in stores.items() if stored >= last]
+                told = last > 0 and len(stores) == len(found) and stores.keys() <= set(voters)
+                yield step(**at, by=tuple(by), told=told)
             else:
-                yield step("Learn", last=last, last_term=last_term)
+                heard = cited(source, event["leader_commit"], "Commit") if "leader_commit" in event else None
+                reaches = heard is not None and event["leader_commit"][0] != node and heard["runs"][-1][1] >= last
+                yield step("Learn", **at, told=last > 0 and reaches)
         case "Activate":
             yield step(epoch=event["epoch"])
         case "Ack":
@@ -294,6 +320,15 @@ def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool) ->
             return  # of reads HACoordination knows nothing (spec/Reads.tla)
         case _:
             yield step()
+
+
+def _is_vote(source: Source, term: int, reference: Reference, cited: Cited) -> bool:
+    """Whether a reference is to a vote for this node in a term: to its own Campaign in this incarnation, or a Grant."""
+    if reference[0] == source.node:
+        own = cited(source, reference, "Campaign")
+        return own is not None and own["term"] == term and reference[1] == source.inc
+    grant = cited(source, reference, "Grant")
+    return grant is not None and grant["term"] == term and grant["candidate"] == source.node
 
 
 def action(step: Step) -> str:

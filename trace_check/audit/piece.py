@@ -3,24 +3,25 @@
 A state of HACoordination holds every log entry by entry and something for every term there has been. What the next
 piece can ask about is little of that, so a piece gets numbers of its own:
 
-- Terms. Only their order matters to the protocol. Kept are those that a node is still in or below, the one whose leader
-  knows most to be committed, those whose entries are in a kept log, and those the events name; they become 1, 2, 3, ...
-  An earlier term cannot come up: to vote or store in it, a node would have to go back.
-- Indexes. Only comparisons matter, with those that an event names, where a log or a pointer ends, or where a term's run
-  of entries begins: the cuts. What lies between two cuts is one entry. It is all of one term, and whoever has its last
-  entry has all of it; so the protocol treats it as one.
-- The beginning. What lies before the first cut is the same in all logs that are not empty and becomes one entry, the
-  epoch record of the term it ends with. Earlier runs of it are dropped once they are committed; then epochs count from
-  the first one left. Nothing asks what is inside: no event names an index there, and no log ends there.
+- Terms. Only their order matters to the protocol. Those of a piece are those that its events name, those that nodes are
+  in, the one whose leader knows most to be committed, and those of the entries that are left; they become 1, 2, 3, ...
+  Of the others nothing can change in this piece: they are kept for later ones, as long as a node may come back in them.
+- Indexes. Only comparisons matter, with those that an event names, where a log or a pointer ends, or where two logs
+  part: the cuts. What lies between two cuts is one entry: whoever has its last entry has all of it, so the protocol
+  treats it as one. Where the entries of a term begin is a cut too, unless that is committed and the same in all logs
+  that come so far. So most of what has happened while a node was down is one entry, an epoch record of the last term.
+- Epochs. Records that have become one with the one before are not counted. None of them bears an epoch that an event
+  names, or that somebody could come to use next.
 
 Pointers (acknowledged, committed, asked with) are rounded down to a cut. They are only ever compared with cuts.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from trace_check.audit.tlc import literal
@@ -91,6 +92,7 @@ class Step:
     by: tuple[str, ...] = ()
     epoch: int | None = None
     epochs: tuple[tuple[int, int], ...] = ()
+    told: bool = True
 
     def indexes(self) -> list[int]:
         """The indexes it names."""
@@ -108,24 +110,35 @@ class Piece:
     """Numbers for some steps from some state on."""
 
     def __init__(self, state: State, steps: Sequence[Step]) -> None:
+        self.state = state
         self.names = {name: f"n{at}" for at, name in enumerate(sorted(state.members), 1)}
         self._real = {short: name for name, short in self.names.items()}
-        named = {i for step in steps for i in step.indexes()}
-        self.state = _pruned(state, named)
-        members, terms = self.state.members.values(), self.state.terms
-        logs = [log for log in (*(m.log for m in members), *(t.log for t in terms.values())) if log]
-        self._offset = min((log[0].epoch for log in logs), default=1) - 1
-        pointers = {t.commit for t in terms.values()}
-        begin = min((i for i in named | pointers | {log[-1].last for log in logs} if i > 0), default=1)
-        begin = min([begin, *(log[0].last for log in logs)])
-        inside = {i for log in logs for a in log[:-1] for i in (a.last, a.last + 1)}
-        asked = {position[0] + 1 for t in terms.values() for position in t.request.values()}
-        ends = {log[-1].last for log in logs}
-        self._cuts = sorted(i for i in named | pointers | inside | asked | ends | {begin} if i >= begin)
-        wanted = {t for m in members for t in (m.term, m.shown)} | {run.term for log in logs for run in log}
-        wanted |= {t for step in steps for t in (step.term, step.last_term)}
-        wanted |= {position[1] for t in terms.values() for position in t.request.values()}
-        self._terms = sorted((wanted | set(terms)) - {0})
+        members, terms = state.members.values(), state.terms
+        furthest = max(terms, key=lambda t: terms[t].commit, default=0)
+        self._whole = {t for m in members for t in (m.term, m.shown)} | {s.term for s in steps} | {furthest}
+        self._whole |= _recoverable(state, steps)
+        whole = [terms[t] for t in self._whole & set(terms)]
+        logs = list({log for log in (*(m.log for m in members), *(t.log for t in whole)) if log})
+        asked = [position for t in whole for position in t.request.values()]
+        chain = terms[furthest].log if furthest else ()
+        settled = _settled(chain, terms[furthest].commit if furthest else 0, logs, {s.epoch for s in steps})
+        cuts = {i for s in steps for i in s.indexes()} | {t.commit for t in whole} | {i + 1 for i, _ in asked}
+        cuts |= {log[-1].last for log in logs}
+        cuts |= {i for log in logs for a, b in pairwise(log) if b.term not in settled for i in (a.last, a.last + 1)}
+        self._cuts = sorted(cuts - {0})
+        # By index, the epochs of the records that are known there.
+        self._epochs: dict[int, set[int]] = {1: {log[0].epoch for log in logs}}
+        for a, b in (pair for log in logs for pair in pairwise(log)):
+            self._epochs.setdefault(a.last + 1, set()).add(b.epoch)
+        firsts = [1, *(run.last + 1 for run in chain[:-1])]
+        pairs = zip(pairwise(map(self._interval, firsts)), chain[1:], strict=True)
+        self._uncounted = [run.epoch for (a, b), run in pairs if a == b]
+        # What a log holds up to the end of an interval, where its entries do not say all of it.
+        self._pasts: dict[tuple[int, int], Log] = {}
+        seen = {run.term for log in logs for run, _ in self._seen(log)}
+        wanted = self._whole | seen | {s.last_term for s in steps} | {t for _, t in asked}
+        self._terms = sorted(wanted - {0})
+        self._logs = {t: self._up_to(t, logs) for t in seen} | {t: terms[t].log for t in self._whole & set(terms)}
         self.origin: list[Step] = []
         self._records = self._expand(steps)
 
@@ -139,8 +152,12 @@ class Piece:
         """Small number of an index."""
         return bisect_right(self._cuts, index)
 
+    def _interval(self, index: int) -> int:
+        """Which entry, from 0 on, an index is part of."""
+        return bisect_left(self._cuts, index)
+
     def _epoch(self, epoch: int) -> int:
-        return max(-1, min(epoch - self._offset, MANY))
+        return max(-1, min(epoch - bisect_right(self._uncounted, epoch), MANY))
 
     def config(self) -> dict[str, object]:
         """Node and Term."""
@@ -154,7 +171,8 @@ class Piece:
 
     def _begin(self) -> str:
         members = {short: self.state.members[name] for short, name in self._real.items()}
-        terms = [self.state.terms.get(t, Term()) for t in self._terms or [1]]
+        known = [self.state.terms.get(t, Term()) if t in self._logs else Term() for t in self._terms or [1]]
+        terms = [term if t in self._whole else Term() for t, term in zip(self._terms or [1], known, strict=True)]
 
         def per_node(values: dict[str, Any], otherwise: object) -> dict[str, object]:
             return {short: values.get(name, otherwise) for short, name in self._real.items()}
@@ -169,24 +187,49 @@ class Piece:
                 "type": {n: m.type for n, m in members.items()},
                 "role": {n: m.role for n, m in members.items()},
                 "shown": {n: self.term(m.shown) for n, m in members.items()},
-                "leaderLog": [self._entries(t.log) for t in terms],
+                "leaderLog": [self._entries(self._logs.get(t, ())) for t in self._terms or [1]],
                 "acked": [per_node(a, 0) for a in acked],
                 "commit": [self.index(t.commit) for t in terms],
-                "active": {at for at, t in enumerate(terms, 1) if t.active},
-                "winners": [{self.names[n] for n in t.winners} for t in terms],
+                "active": {at for at, t in enumerate(known, 1) if t.active},
+                "winners": [{self.names[n] for n in t.winners} for t in known],
                 "vote": [per_node(v, None) for v in vote],
                 "request": [per_node(r, (0, 0)) for r in request],
             }
         )
 
-    def _entries(self, log: Log) -> list[dict[str, object]]:
-        entries: list[dict[str, object]] = []
-        for run in log:
-            term = self.term(run.term)
-            entries.append({"term": term, "epoch": self._epoch(run.epoch), "owner": self.names[run.owner]})
-            more = self.index(run.last) - len(entries)
-            entries += [{"term": term, "epoch": 0, "owner": None}] * more
+    def _seen(self, log: Log) -> list[tuple[Run, bool]]:
+        """A log by intervals, at the end of one of which it ends: whose entry is the last, and if a record is there."""
+        entries: list[tuple[Run, bool]] = []
+        first = 1
+        for at, run in enumerate(log):
+            begins, ends = self._interval(first), self._interval(run.last)
+            if begins < len(entries):
+                del entries[begins:]
+                end = self._cuts[begins]
+                self._pasts[begins, run.term] = (*log[:at], replace(run, last=min(run.last, end)))
+            entries += [(run, True), *[(run, False)] * (ends - begins)]
+            first = run.last + 1
         return entries
+
+    def _entries(self, log: Log) -> list[dict[str, object]]:
+        return [
+            {
+                "term": self.term(run.term),
+                "epoch": self._epoch(run.epoch) if is_record else 0,
+                "owner": self.names[run.owner] if is_record else None,
+            }
+            for run, is_record in self._seen(log)
+        ]
+
+    def _up_to(self, term: int, logs: Sequence[Log]) -> Log:
+        """What is seen of the log of a term's leader in others' logs."""
+        found: Log = ()
+        for log in logs:
+            at = next((i for i, run in enumerate(log) if run.term == term), None)
+            if at is not None and (not found or found[-1].last < log[at].last):
+                found = log[: at + 1]
+        # Entries of the term beyond the last cut are one with those of a later term.
+        return (*found[:-1], replace(found[-1], last=self._cuts[self.index(found[-1].last) - 1]))
 
     # --- steps ---------------------------------------------------------------------------------------------------
 
@@ -197,7 +240,7 @@ class Piece:
         for step in steps:
             k = self.index(step.last)
             record = {"a": step.action, "n": self.names[step.node], "t": self.term(step.term), "k": k}
-            record |= {"kt": self.term(step.last_term)}
+            record |= {"kt": self.term(step.last_term), "told": step.told}
             before = len(records)
             match step.action:
                 case "Append":
@@ -209,8 +252,9 @@ class Piece:
                 case "Commit":
                     times = max(1, k - pointers.get(step.term, 0))
                     pointers[step.term] = max(k, pointers.get(step.term, 0))
-                    epochs = {(self.index(i), self._epoch(e)) for i, e in step.epochs if self._starts_run(i)}
-                    records += [record | {"by": self._known(step.by), "epochs": epochs}] * times
+                    records += [record | {"by": self._known(step.by), "epochs": self._named(step)}] * times
+                case "Learn":
+                    records.append(record | {"epochs": self._named(step)})
                 case "Ack":
                     records.append(record | {"i": self.index(step.first - 1) + 1})
                 case "Win":
@@ -218,9 +262,10 @@ class Piece:
                 case "Activate":
                     records.append(record | {"e": self._epoch(step.epoch or 0)})
                 case "Grant" | "Vote":
-                    records.append(record | {"c": self.names[step.other or ""]})
+                    # Nobody grants a vote to himself, so that is never taken.
+                    records.append(record | {"c": self.names.get(step.other or "", self.names[step.node])})
                 case "Start":
-                    records.append(record | {"v": self.names.get(step.other or "")})
+                    records.append(record | {"v": self.names.get(step.other, "a stranger") if step.other else None})
                 case "Transfer":
                     records.append(record | {"to": step.other})
                 case _:
@@ -231,10 +276,16 @@ class Piece:
         taken = ["", *(record["a"] for record in records[:-1])]
         return [r | {"inv": a in ("", "Win", "Commit", "Start")} for r, a in zip(records, taken, strict=True)]
 
-    def _starts_run(self, index: int) -> bool:
-        """Whether an index is a cut of its own, so that its entry is not part of the beginning."""
-        at = self.index(index)
-        return index == at == 1 or (at > 1 and self._cuts[at - 1] == index and self._cuts[at - 2] == index - 1)
+    def _named(self, step: Step) -> set[tuple[int, int]]:
+        """The epochs that a Commit names. Of records that are not seen, only whether they are wrong: then -1 is."""
+        named: set[tuple[int, int]] = set()
+        for index, epoch in step.epochs:
+            at = self.index(index)
+            if at and self._cuts[at - 1] == index and (index == 1 or self._cuts[at - 2 : at - 1] == [index - 1]):
+                named.add((at, self._epoch(epoch)))
+            elif epoch not in self._epochs.get(index, ()):
+                named.add((max(at, 1), -1))
+        return named
 
     def _known(self, names: Iterable[str]) -> set[str]:
         return {self.names[name] for name in names if name in self.names}
@@ -253,7 +304,14 @@ class Piece:
             )
             for n, name in self._real.items()
         }
-        return State(members, {t: self._term(t, at, value) for at, t in enumerate(self._terms)})
+        terms = dict(self.state.terms)
+        terms |= {t: self._term(t, at, value) for at, t in enumerate(self._terms) if t in self._whole}
+        oldest, furthest = min(m.term for m in members.values()), max(t.commit for t in terms.values()) if terms else 0
+        for t, term in terms.items():
+            # No node comes back to an earlier term: to vote or to store in it.
+            if t < oldest and term.commit < furthest:
+                terms[t] = Term(active=term.active, winners=term.winners)
+        return State(members, terms)
 
     def _term(self, term: int, at: int, value: dict[str, Any]) -> Term:
         old = self.state.terms.get(term, Term())
@@ -283,36 +341,42 @@ class Piece:
     def _log(self, entries: Sequence[dict[str, Any]]) -> Log:
         runs: list[Run] = []
         for at, entry in enumerate(entries):
-            if entry["epoch"]:
-                term, epoch = self._back(self._terms, entry["term"]), entry["epoch"] + self._offset
+            term = self._back(self._terms, entry["term"])
+            if (at, term) in self._pasts:
+                runs = list(self._pasts[at, term])
+            elif entry["epoch"]:
+                epoch = runs[-1].epoch + 1 if runs else 1
                 runs.append(Run(term, epoch, self._real[entry["owner"]], self._cuts[at]))
             else:
-                last = runs.pop()
-                runs.append(Run(last.term, last.epoch, last.owner, self._cuts[at]))
+                runs[-1] = replace(runs[-1], last=self._cuts[at])
         return tuple(runs)
 
 
-def _pruned(state: State, named: set[int]) -> State:
-    """What of a state matters to steps that name these indexes."""
-    members, terms = state.members, state.terms
-    oldest = min(m.term for m in members.values())
-    furthest = max(terms, key=lambda t: terms[t].commit, default=0)
-    whole = {t: term for t, term in terms.items() if t >= oldest or t == furthest}
-    logs = [log for log in (*(m.log for m in members.values()), *(t.log for t in whole.values())) if log]
-    drop = _droppable(logs, named | {t.commit for t in whole.values()}, terms[furthest].commit if terms else 0)
-    runs = {run.term for log in logs for run in log[drop:]}
-    return State(
-        {name: replace(m, log=m.log[drop:]) for name, m in members.items()},
-        {t: replace(term, log=term.log[drop:]) for t, term in whole.items()}
-        | {t: Term(active=terms[t].active, winners=terms[t].winners) for t in runs & set(terms) - set(whole)},
-    )
+def _settled(chain: Log, committed: int, logs: Sequence[Log], named: Set[int | None]) -> set[int]:
+    """The terms whose record is committed and need not be told from what comes before it."""
+    ends = [({run.term for run in log}, log[-1].epoch) for log in logs]
+    return {
+        run.term
+        for before, run in pairwise(chain)
+        if before.last < committed
+        and run.epoch not in named
+        and run.epoch - 1 not in named
+        # A log without it has no such epoch, and its owner, as a leader, does not come to use it next.
+        and all(run.term in terms or epoch + 1 < run.epoch for terms, epoch in ends)
+    }
 
 
-def _droppable(logs: Sequence[Log], named: set[int], committed: int) -> int:
-    """How many runs all logs begin with, are committed, and have nothing in them that is named or where a log ends."""
-    limit = min([committed, *(i - 1 for i in named | {log[-1].last for log in logs} if i > 0)])
-    for drop in range(min(map(len, logs), default=1) - 1):
-        heads = {(log[drop].term, log[drop].last, log[drop + 1].term) for log in logs}
-        if len(heads) > 1 or logs[0][drop].last > limit:
-            return drop
-    return min(map(len, logs), default=1) - 1
+def _recoverable(state: State, steps: Sequence[Step]) -> set[int]:
+    """The terms whose leader a node may have heard of before it was killed, if its log shows that it did."""
+    found: set[int] = set()
+    ends = {name: (m.log[-1].last, m.log[-1].term) if m.log else (0, 0) for name, m in state.members.items()}
+    since = {name: m.term for name, m in state.members.items()}
+    for step in steps:
+        name, end = step.node, (step.last, step.last_term)
+        if step.action == "Recover" and end != ends[name]:
+            found |= {t for t in state.terms if since[name] <= t <= step.term}
+        if step.action in ("Start", "Store", "Campaign", "Grant"):
+            ends[name] = end
+        if step.action in ("Store", "Campaign", "Grant", "Win"):
+            since[name] = max(since[name], step.term)
+    return found
