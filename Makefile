@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench confusion cover check check-distributed graphs spec-traces pictures clean python
+.PHONY: help demo test bench confusion differential cover check check-distributed graphs spec-traces pictures clean python
 
 help:
 	@echo "make demo     three processes, one leader killed, the trace judged (under a minute, no Java)"
@@ -16,6 +16,7 @@ help:
 	@echo
 	@echo "With Java, for the specification (docs/specification.md):"
 	@echo "make check              TLC on the quick models; SIZE=full or SIZE=deep for the larger ones"
+	@echo "make differential       the checker's two engines on the same N traces from SEED on (N=60 SEED=1; docs/audit.md)"
 	@echo "make check-distributed  one model by TLC's server and two workers; MODEL=... for another"
 	@echo "make graphs             the state graphs that traces are replayed on, anew (TLC 1.8.0)"
 	@echo "make spec-traces        behaviours of right and wrong protocols as traces, anew (TLC 1.8.0)"
@@ -52,6 +53,11 @@ cover: $(VENV)/.demo
 TRACES ?= 10000
 confusion: $(VENV)/.demo
 	@$(BIN)/python tests/confusion.py --traces $(TRACES)
+
+N ?= 60
+SEED ?= 1
+differential: $(VENV)/.demo
+	@$(BIN)/python tests/differential.py --traces $(N) --seed $(SEED)
 
 SIZE ?= quick
 check: python

@@ -132,6 +132,7 @@ Event(r) ==
   /\ \/ r.a = "Start" /\ Starts(r)
      \/ r.a = "Transfer" /\ Transfer(r.n, r.to)
      \/ r.a = "Exit" /\ Exit(r.n)
+     \/ r.a = "Show" /\ UNCHANGED vars
      \/ r.a = "Learn" /\ Learns(r)
      \/ /\ r.t \in Term
         /\ \/ r.a = "Campaign" /\ Campaigns(r)
@@ -251,6 +252,7 @@ Guards(r) ==
         [] r.a = "Learn" -> {<<"log", Has(log[n], r.k, r.kt) \/ Has(Own(n), r.k, r.kt)>>,
                              <<"epochs", Records(r, log[n]) \/ Records(r, Own(n))>>,
                              <<"commit", Known(r)>>}
+        [] r.a = "Show" -> {}
         [] t \notin Term -> {<<"Term", FALSE>>}
         [] r.a = "Campaign" -> electable \cup {<<"t > term", t > term[n]>>,
                                                <<"log", EndsAt(log[n], r.k, r.kt)>>}

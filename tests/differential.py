@@ -1,12 +1,13 @@
 """The two engines against each other: `replay`, on the state graphs, and TLC, on the protocol itself (docs/audit.md).
 
-    python tests/differential.py [--traces 40] [--seed 1] [--events 80]
+    python tests/differential.py [--traces 60] [--seed 1] [--events 80]      # or: make differential N=60 SEED=1
     python tests/differential.py --handmade
 
 Simulated runs with faults, of 3 and 5 nodes, as they are and doctored: one change to one event each time. A doctored
-trace need not be wrong. The table says, for what replay says (HOLDS, or the rule by which it refuses), what TLC says.
-Where that is something else than the same event, both are shown in full: marked ~ if replay's rule is one that TLC
-cannot see, and else #, with exit status 1. With --handmade, the wrong runs of test_trace_check_refuses.py.
+trace need not be wrong. With --handmade, the wrong runs of test_trace_check_refuses.py. Where the verdicts differ, or
+are about different events, both are shown in full: marked ~ if replay's rule is one that TLC cannot see, and else #.
+At the end there is a matrix of the verdicts, and of the rules by which replay refuses. The exit status is 1 if
+anything is marked #.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from handmade import Story
 
-from trace_check import BadInput, Result, replay
+from trace_check import BadInput, Result, Verdict, replay
 from trace_check import audit as engine
-from trace_check.audit import audit
+from trace_check.audit import audit, tlc
+from trace_check.verdict import Where
 
 Event = dict[str, Any]
 Files = dict[str, list[Event]]
@@ -154,54 +157,94 @@ def handmade(out: Path) -> Iterator[tuple[str, Path]]:
 
 # --- comparing --------------------------------------------------------------------------------------------------------
 
-
-def verdict(result: Result) -> str:
-    return result.violation.rule if result.violation else result.verdict.name
+COLUMNS = (*(v.name for v in Verdict), "BadInput")
 
 
-def compare(directory: Path) -> tuple[str, str, str]:
-    """What replay says, what TLC says beside that, and both in full."""
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an engine says: its verdict, the rule if it is a violation, of which event, and in full."""
+
+    verdict: str
+    rule: str
+    where: Where | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """What the two say of one trace."""
+
+    replay: Said
+    tlc: Said
+
+    @property
+    def same(self) -> bool:
+        """Whether they agree, and on the event."""
+        return (self.replay.verdict, self.replay.where) == (self.tlc.verdict, self.tlc.where)
+
+    @property
+    def beside(self) -> str:
+        """What TLC says, beside what replay says."""
+        if self.replay.verdict != self.tlc.verdict:
+            return self.tlc.verdict
+        return "the same" if self.same else "another event"
+
+
+def say(judge: Callable[[Path], Result], directory: Path) -> Said:
     try:
-        replayed, audited = replay(directory), audit(directory)
+        result = judge(directory)
     except BadInput as error:
-        return "bad input", "bad input", str(error)
-    one, other = replayed.violation, audited.violation
-    said = f"    replay: {one or replayed.verdict}\n    TLC:    {other or audited.verdict}"
-    if replayed.verdict is not audited.verdict:
-        return verdict(replayed), audited.verdict.name, said
-    if one is None or other is None:
-        return verdict(replayed), "the same", said
-    return verdict(replayed), "the same" if one.where == other.where else "another event", said
+        return Said("BadInput", "BadInput", None, str(error))
+    found, name = result.violation, result.verdict.name
+    return Said(name, found.rule if found else name, found.where if found else None, str(found or result.missing))
 
 
-def is_explained(directory: Path, replayed: str, audited: str) -> bool:
-    return audited == "the same" or replayed in UNSEEN or directory.name in UNSEEN_RUNS
+def compare(directory: Path) -> Both:
+    return Both(say(replay, directory), say(audit, directory))
 
 
-def main() -> int:
+def is_explained(name: str, both: Both) -> bool:
+    return both.same or both.replay.rule in UNSEEN or name in UNSEEN_RUNS
+
+
+def lines(found: list[Both]) -> Iterator[str]:
+    """The matrix, and the rules."""
+    verdicts = Counter((both.replay.verdict, both.tlc.verdict) for both in found)
+    yield f"{'replay':<22}" + "".join(f"{'TLC ' + column:>16}" for column in COLUMNS)
+    for row in COLUMNS:
+        yield f"{row:<22}" + "".join(f"{verdicts[row, column]:>16}" for column in COLUMNS)
+    yield f"\n{'replay says':<22}{'TLC says':<16}{'traces':>6}"
+    for (rule, beside), count in sorted(Counter((both.replay.rule, both.beside) for both in found).items()):
+        yield f"{rule:<22}{beside:<16}{count:>6}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--traces", type=int, default=40)
+    parser.add_argument("--traces", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--events", type=int, default=80)
     parser.add_argument("--piece", type=int, default=200, help="events that TLC gets at a time")
     parser.add_argument("--handmade", action="store_true")
     parser.add_argument("--out", type=Path, help="directory for traces (default: a temporary one)")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
+    try:
+        tlc.find()
+    except BadInput as error:
+        parser.error(str(error))
     engine.PIECE = args.piece
-    table, unexplained = Counter[tuple[str, str]](), 0
+    found: list[Both] = []
+    unexplained = 0
     with tempfile.TemporaryDirectory(prefix="differential-") as temporary:
         out = args.out or Path(temporary)
         made = handmade(out) if args.handmade else doctored(args.traces, args.seed, args.events, out)
         for what, directory in made:
-            replayed, audited, said = compare(directory)
-            table[replayed, audited] += 1
-            mark = "=" if audited == "the same" else "~" if is_explained(directory, replayed, audited) else "#"
+            both = compare(directory)
+            found.append(both)
+            mark = "=" if both.same else "~" if is_explained(directory.name, both) else "#"
             unexplained += mark == "#"
-            print(f"{mark} {what}: {replayed}, TLC: {audited}" + ("" if mark == "=" else f"\n{said}"), flush=True)
-    print(f"\n{'replay says':<22}{'TLC says':<16}{'traces':>6}")
-    for (replayed, audited), count in sorted(table.items()):
-        print(f"{replayed:<22}{audited:<16}{count:>6}")
-    print(f"{unexplained} disagreements to explain")
+            said = "" if both.same else f"\n    replay: {both.replay.text}\n    TLC:    {both.tlc.text}"
+            print(f"{mark} {what}: {both.replay.rule}, TLC: {both.beside}{said}", flush=True)
+    print("", *lines(found), f"{unexplained} disagreements to explain", sep="\n")
     return 1 if unexplained else 0
 
 

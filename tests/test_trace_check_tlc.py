@@ -86,10 +86,23 @@ def lost_vote_in_a_later_piece(story: Story) -> Event:
     return story.grant("n3", "n2")
 
 
+def older_store_is_cited(story: Story) -> Event:
+    """That n2 has stored as much is true, but not what the leader has heard."""
+    story.lead("n1", "n2")
+    first = story.person("n2").refs["Store"]
+    story.append("n1")
+    story.store("n1")
+    story.store("n2", "n1")
+    event = story.commit("n1", "n1", "n2")
+    event["stores"][1] = first
+    return event
+
+
 @with_tlc
 @pytest.mark.parametrize(
     "case",
     [
+        older_store_is_cited,
         lost_vote_in_a_later_piece,
         wrong.entry_forgotten,
         wrong.voter_understates_its_log,
@@ -137,6 +150,21 @@ def test_the_command_says_the_same_words_with_the_same_exit_status(
     assert [line for line in capsys.readouterr().out.splitlines() if "no trace of n3" in line] == [
         "INCOMPLETE: no violation in 2 events, but missing: no trace of n3, a voter"
     ] * 2
+
+
+def test_the_differential_run_fails_when_an_engine_accepts_what_the_other_refuses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tlc, "find", lambda: None)
+    arguments = ["--traces", "12", "--events", "40", "--seed", "1"]
+    monkeypatch.setattr(differential, "audit", replay)
+    assert differential.main(arguments) == 0
+    good = replay(TRACES / "good" / "06")
+    monkeypatch.setattr(differential, "audit", lambda directory: good)
+    assert differential.main(arguments) == 1
+    said = capsys.readouterr().out
+    assert "0 disagreements" in said
+    assert "\n# " in said
 
 
 def test_without_java_or_jar_it_says_what_to_do(

@@ -77,7 +77,11 @@ class Replay:
             self._merge.resume()
             self._merge.run(progress, stop)
             if not stop():
-                self.violation, _ = explain(self._merge.stuck(), self._judge.cluster)
+                violation, _ = explain(self._merge.stuck(), self._judge.cluster)
+                if violation is not None:
+                    # An engine may have events that it has not judged yet: what is wrong with them comes first.
+                    self._judge.end()
+                self.violation = violation
 
     def end(self) -> Result:
         """The verdict. Nothing more is read: what waits for more waits in vain. Raises BadInput."""

@@ -28,6 +28,8 @@ from trace_check.views import Ballots, Fencing, Frontends
 PIECE = 200
 LEADERS = 6
 RULE = "HACoordination"
+# Events of nodes without a vote that are no wrong.
+PASSED_OVER = ("Start", "Transfer", "Grant", "Store", "Commit", "Exit")
 CONFIG = """SPECIFICATION RecordedSpec
 CONSTANTS
   None = None
@@ -269,7 +271,7 @@ def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool, ci
         return Step(action, node, term, source, source.consumed, **own)
 
     if node not in voters:
-        if name not in ("Start", "Transfer", "Grant", "Store", "Commit", "Exit"):
+        if name not in PASSED_OVER:
             yield step()
         return
     at: dict[str, Any] = {field: event[field] for field in ("last", "last_term") if field in event}
@@ -317,7 +319,7 @@ def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool, ci
         case "Transfer":
             yield step(other=event["to"])
         case "ReadStart" | "Confirm" | "ReadServe":
-            return  # of reads HACoordination knows nothing (spec/Reads.tla)
+            yield step("Show")  # of reads HACoordination knows nothing (spec/Reads.tla)
         case _:
             yield step()
 
