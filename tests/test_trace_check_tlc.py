@@ -135,6 +135,22 @@ def test_an_older_entry_below_a_later_one_that_a_quorum_has_is_committed_to_the_
 
 
 @with_tlc
+def test_the_audit_of_a_group_that_changes_ends_where_it_does(tmp_path: Path) -> None:
+    story = Story("n1", "n2", "n3")
+    story.start("n4")
+    story.lead("n1", "n2", "n3")
+    change = story.change("n1", "n4", "learner")
+    story.agree("n1", "n2")
+    story.store("n4", "n1")
+    audited = audit(story.save(tmp_path))
+    assert audited.verdict is Verdict.INCOMPLETE
+    (missing,) = audited.missing
+    assert f"n1.1-00000001.ndjson:{change['seq']}: the group changes there" in missing
+    story.files["n1", "1-00000001"][1]["last"] = 5
+    assert audit(story.save(tmp_path)).verdict is Verdict.VIOLATION
+
+
+@with_tlc
 def test_the_command_says_the_same_words_with_the_same_exit_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

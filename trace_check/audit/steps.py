@@ -1,0 +1,122 @@
+"""What an event stands for, in steps of HACoordination (docs/audit.md has the table), and what these are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from trace_check.audit.piece import State, Step, Term
+from trace_check.read import Source
+from trace_check.schema import Event, Reference
+
+# Looks up a reference: of which incarnation, to what, and the kind of event that it has to be.
+Cited = Callable[[Source, Reference, str], Event | None]
+# Events of nodes without a vote that are no wrong.
+PASSED_OVER = ("Start", "Transfer", "Grant", "Store", "Commit", "Exit")
+
+
+def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool, cited: Cited) -> Iterator[Step]:
+    """The steps that an event stands for. `crashed`: a Start after an incarnation that did not exit.
+
+    `told` says whether what an event names as its reason is there, and says what the event takes it to say.
+    """
+    name, node, term = event["event"], source.node, event["term"]
+
+    def step(action: str = name, **own: Any) -> Step:
+        return Step(action, node, term, source, source.consumed, **own)
+
+    if node not in voters:
+        if name not in PASSED_OVER:
+            yield step()
+        return
+    at: dict[str, Any] = {field: event[field] for field in ("last", "last_term") if field in event}
+    match name:
+        case "Start":
+            if crashed:
+                vote = event["vote"]
+                store = step("Replace", **at), step("Recover", **at)
+                yield from (step("StepAside"), *store)
+                if vote in voters:
+                    yield from (step("Vote", other=vote), *store)
+                yield step("Crash")
+            yield step(**at, other=event["vote"], told=sorted(event["voters"]) == sorted(voters))
+        case "Campaign":
+            yield from (step("Keep", **at), step(**at, told=sorted(event["voters"]) == sorted(voters)))
+        case "Grant":
+            asked, candidate = cited(source, event["campaign"], "Campaign"), event["candidate"]
+            told = asked is not None and asked["term"] == term and event["campaign"][0] == candidate
+            yield from (step("Keep", **at), step(**at, other=candidate, told=told))
+        case "Win":
+            by = [r[0] for r in event["grants"] if _is_vote(source, term, r, cited)]
+            told = node in by and set(by) <= set(voters) and len(set(by)) == len(event["grants"])
+            yield step(by=tuple(by), told=told)
+        case "Append":
+            yield step(first=event["first"], last=event["last"], last_term=term, epoch=event.get("epoch"))
+        case "Store":
+            yield step(**at)
+        case "Commit":
+            _, last, last_term = event["runs"][-1] if event["runs"] else (0, 0, 0)
+            at = {"last": last, "last_term": last_term, "epochs": tuple((i, e) for i, e in event.get("epochs", ()))}
+            if "stores" in event:
+                found = [(reference[0], cited(source, reference, "Store")) for reference in event["stores"]]
+                stores = {voter: e["last"] for voter, e in found if e is not None and e["term"] == term}
+                by = [voter for voter, stored in stores.items() if stored >= last]
+                told = last > 0 and len(stores) == len(found) and stores.keys() <= set(voters)
+                yield step(**at, by=tuple(by), told=told)
+            else:
+                heard = cited(source, event["leader_commit"], "Commit") if "leader_commit" in event else None
+                reaches = heard is not None and event["leader_commit"][0] != node and heard["runs"][-1][1] >= last
+                yield step("Learn", **at, told=last > 0 and reaches)
+        case "Activate":
+            yield step(epoch=event["epoch"])
+        case "Ack":
+            yield step(first=event["first"], last=event["last"])
+        case "Transfer":
+            yield step(other=event["to"])
+        case "ReadStart" | "Confirm" | "ReadServe":
+            yield step("Show")  # of reads HACoordination knows nothing (spec/Reads.tla)
+        case _:
+            yield step()
+
+
+def _is_vote(source: Source, term: int, reference: Reference, cited: Cited) -> bool:
+    """Whether a reference is to a vote for this node in a term: to its own Campaign in this incarnation, or a Grant."""
+    if reference[0] == source.node:
+        own = cited(source, reference, "Campaign")
+        return own is not None and own["term"] == term and reference[1] == source.inc
+    grant = cited(source, reference, "Grant")
+    return grant is not None and grant["term"] == term and grant["candidate"] == source.node
+
+
+def action(step: Step) -> str:
+    """A step in the words of the specification."""
+    match step.action:
+        case "Open":
+            return f"Win({step.node}) with epoch {step.epoch} in term {step.term}"
+        case "Grant":
+            return f"Grant({step.node}, {step.other}) in term {step.term}, its log ending at {_at(step)}"
+        case "Transfer":
+            return f"Transfer({step.node}, {step.other})"
+        case "Commit" | "Learn":
+            return f"Commit({step.node}) up to {_at(step)} in term {step.term}"
+        case "Append" | "Ack":
+            return f"{step.action}({step.node}) of {step.first} to {step.last} in term {step.term}"
+        case "Start" | "Campaign" | "Store":
+            return f"{step.action}({step.node}) in term {step.term}, its log ending at {_at(step)}"
+    return f"{step.action}({step.node}) in term {step.term}"
+
+
+def _at(step: Step) -> str:
+    return f"{step.last} of term {step.last_term}"
+
+
+def describe(state: State, step: Step) -> str:
+    """What the protocol's state is for the node and the term of a step."""
+    member, term = state.members[step.node], state.terms.get(step.term, Term())
+    end = f"{member.log[-1].last} of term {member.log[-1].term}" if member.log else "0"
+    found = f"{step.node} in term {member.term}, {member.type}, {member.role}, its log ending at {end}"
+    if step.term:
+        found += f"; in term {step.term} its vote is {term.vote.get(step.node)}"
+    if term.log:
+        found += f", the leader's log ends at {term.log[-1].last}, commit is {term.commit}"
+    return found
