@@ -125,7 +125,7 @@ class Piece:
         cuts = {i for s in steps for i in s.indexes()} | {t.commit for t in whole} | {i + 1 for i, _ in asked}
         cuts |= {log[-1].last for log in logs}
         cuts |= {i for log in logs for a, b in pairwise(log) if b.term not in settled for i in (a.last, a.last + 1)}
-        self._cuts = sorted(cuts - {0})
+        self._cuts = sorted(i for i in cuts if i > 0)
         # By index, the epochs of the records that are known there.
         self._epochs: dict[int, set[int]] = {1: {log[0].epoch for log in logs}}
         for a, b in (pair for log in logs for pair in pairwise(log)):
