@@ -100,6 +100,20 @@ Stores(r) == \/ /\ r.k > 0
                 /\ UNCHANGED vars
   (* A node without any entries may say so.                                *)
 
+StoresOwn(r) == Store(r.n) /\ Len(log'[r.n]) = r.k /\ term'[r.n] = term[r.n]
+
+Installs(r) == /\ r.by \subseteq winners[r.t]
+               /\ r.n \notin winners[r.t]
+               /\ r.t >= term[r.n]
+               /\ Has(leaderLog[r.t], r.k, r.kt)
+               /\ Known(r)
+               /\ IF Has(log[r.n], r.k, r.kt) THEN UNCHANGED vars
+                  ELSE \/ Stores(r)
+                       \/ Has(Own(r.n), r.k, r.kt) /\ StoresOwn(r)
+  (* A node takes an image of its leader's in place of its log, unless it  *)
+  (* has all of that.  An image is a log that has been read.  What n has   *)
+  (* appended as the leader of an earlier term it may keep.                *)
+
 Commits(r) == /\ OfTerm(r)
               /\ Cited(r)
               /\ Records(r, leaderLog[r.t])
@@ -118,10 +132,15 @@ Activates(r) == /\ OfTerm(r)
                 /\ \E i \in 1..Len(leaderLog[r.t]) : leaderLog[r.t][i] = EpochRecord(r.t, r.e, r.n)
                 /\ Activate(r.n)
 
+Acked(r, i) == /\ i <= commit[r.t]
+               /\ leaderLog[r.t][i].term = r.kt
+               /\ ~IsEpochRecord(leaderLog[r.t][i])
+
 Acks(r) == /\ OfTerm(r)
            /\ r.i <= r.k
-           /\ \A i \in r.i..r.k : MayAck(r.t, i)
-           /\ Ack(r.n)
+           /\ \A i \in r.i..r.k : Acked(r, i)
+           /\ IF r.kt = r.t THEN Ack(r.n) ELSE MayWrite(r.n) /\ UNCHANGED vars
+  (* A write of an earlier term, tried again, may be acknowledged too.     *)
 
 Loses(r) == OfTerm(r) /\ Lose(r.n)
 
@@ -141,6 +160,7 @@ Event(r) ==
            \/ r.a = "Open" /\ Opens(r)
            \/ r.a = "Append" /\ Appends(r)
            \/ r.a = "Store" /\ Stores(r)
+           \/ r.a = "Install" /\ Installs(r)
            \/ r.a = "Commit" /\ Commits(r)
            \/ r.a = "Activate" /\ Activates(r)
            \/ r.a = "Ack" /\ Acks(r)
@@ -172,9 +192,7 @@ Recovers(r) ==
 
 Keeps(r) == /\ ~EndsAt(log[r.n], r.k, r.kt)
             /\ Has(Own(r.n), r.k, r.kt)
-            /\ Store(r.n)
-            /\ Len(log'[r.n]) = r.k
-            /\ term'[r.n] = term[r.n]
+            /\ StoresOwn(r)
   (* Who has lost a term may keep what it had appended and not stored.     *)
 
 Replaces(r) ==
@@ -272,6 +290,10 @@ Guards(r) ==
         [] r.a = "Store" -> {<<"IsUp", IsUp(n)>>, <<"MayStore", MayStore(n, t)>>,
                              <<"leaderLog", winners[t] # {} /\ Has(leaderLog[t], r.k, r.kt)>>,
                              <<"Continues", Continues(n, t, r.k)>>}
+        [] r.a = "Install" -> {<<"winners", r.by \subseteq winners[t] /\ n \notin winners[t]>>,
+                               <<"MayStore", MayStore(n, t)>>,
+                               <<"leaderLog", Has(leaderLog[t], r.k, r.kt)>>,
+                               <<"commit", Known(r)>>}
         [] r.a = "Commit" -> office \cup {<<"leaderLog", Has(leaderLog[t], r.k, r.kt)>>,
                                           <<"epochs", Records(r, leaderLog[t])>>, <<"IsQuorum", Cited(r)>>,
                                           <<"MayCommit", commit[t] < r.k
@@ -281,7 +303,7 @@ Guards(r) ==
                                             <<"epoch", \E k \in DOMAIN leaderLog[t] :
                                                 leaderLog[t][k] = EpochRecord(t, r.e, n)>>}
         [] r.a = "Ack" -> {<<"OfTerm", OfTerm(r)>>, <<"MayWrite", MayWrite(n)>>,
-                           <<"MayAck", r.i <= r.k /\ \A i \in r.i..r.k : MayAck(t, i)>>}
+                           <<"MayAck", r.i <= r.k /\ \A i \in r.i..r.k : Acked(r, i)>>}
         [] r.a = "Lose" -> office
         [] OTHER -> {}
 

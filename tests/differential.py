@@ -38,9 +38,12 @@ Files = dict[str, list[Event]]
 UNSEEN = {
     "SameDisk", "SameDigest", "PromiseKept", "ReadIndex", "ConfirmHeard", "ReadConfirmed", "SessionOrder",
     "RealTimeOrder", "NewestVersion", "OneChangeAtATime", "GroupGoesOn", "CommitContiguous", "EpochConsecutive",
-    "StoreOnLeaderLog", "CommitOwnTerm",
+    "StoreOnLeaderLog", "CommitOwnTerm", "ImageCommitted",
 }
-UNSEEN_RUNS = {"counter_used_twice", "start_in_the_middle", "observer_stands_for_election"}
+UNSEEN_RUNS = {
+    "counter_used_twice", "start_in_the_middle", "observer_stands_for_election", "start_without_the_image",
+    "install_cites_an_earlier_incarnation",
+}
 
 
 # --- traces -----------------------------------------------------------------------------------------------------------
@@ -147,12 +150,19 @@ def doctored(traces: int, seed: int, events: int, out: Path) -> Iterator[tuple[s
 
 
 def handmade(out: Path) -> Iterator[tuple[str, Path]]:
+    import test_trace_check_images as images
+    import test_trace_check_membership as membership
     from test_trace_check_refuses import CASES
 
     for rule, case in CASES:
         story = Story("n1", "n2", "n3")
         case(story)
         yield f"{case.__name__} ({rule})", story.save(out / case.__name__)
+    for module in (images, membership):
+        for rule, tale in [*(("HOLDS", tale) for tale in module.RIGHT), *module.WRONG]:
+            story = module.begin()
+            tale(story)
+            yield f"{tale.__name__} ({rule})", story.save(out / tale.__name__)
 
 
 # --- comparing --------------------------------------------------------------------------------------------------------
@@ -224,7 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--events", type=int, default=80)
     parser.add_argument("--piece", type=int, default=200, help="events that TLC gets at a time")
-    parser.add_argument("--handmade", action="store_true")
+    parser.add_argument("--handmade", action="store_true", help="the runs of the tests instead")
+    parser.add_argument("--only", default="", metavar="TEXT", help="those of them whose name has this in it")
     parser.add_argument("--out", type=Path, help="directory for traces (default: a temporary one)")
     args = parser.parse_args(arguments)
     try:
@@ -238,6 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out = args.out or Path(temporary)
         made = handmade(out) if args.handmade else doctored(args.traces, args.seed, args.events, out)
         for what, directory in made:
+            if args.only not in what:
+                continue
             both = compare(directory)
             found.append(both)
             mark = "=" if both.same else "~" if is_explained(directory.name, both) else "#"

@@ -56,6 +56,11 @@ class Person:
     after: dict[str, Ref] = field(default_factory=dict)
     refs: dict[str, Ref] = field(default_factory=dict)
 
+    def enter(self, term: int) -> None:
+        """The node hears of another term, in which it has not voted yet."""
+        self.vote = self.vote if term == self.term else None
+        self.term = term
+
 
 class Story:
     """What happens in a cluster, told by its nodes."""
@@ -177,7 +182,8 @@ class Story:
         return self.tell(name, "Install", last=last, last_term=last_term, digest=named, image=shown)
 
     def _takes_over(self, person: Person, other: Person) -> list[Any]:
-        person.term, last = other.term, other.image
+        person.enter(other.term)
+        last = other.image
         if person.log[:last] != other.log[:last]:
             person.log = other.log[:last]
         person.durable, person.committed = max(person.durable, last), max(person.committed, last)
@@ -253,7 +259,7 @@ class Story:
         if leader is not None:
             other = self.person(leader)
             self.hear(name, leader)
-            person.term = other.term
+            person.enter(other.term)
             person.log = other.log[:last]
         person.durable = len(person.log) if last is None else last
         stored = person.log[: person.durable]
@@ -297,7 +303,7 @@ class Story:
     def confirm(self, name: str, start: Event) -> Event:
         """The node has heard of a ReadStart, and is in its term."""
         self.hear(name, start["node"])
-        self.person(name).term = start["term"]
+        self.person(name).enter(start["term"])
         return self.tell(name, "Confirm", start=self.ref(start))
 
     def read_serve(self, name: str, start: Event, *confirms: Event) -> Event:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import differential
 import pytest
+import test_trace_check_images as images
 import test_trace_check_refuses as wrong
 from handmade import Event, Story
 
@@ -132,6 +133,40 @@ def test_an_older_entry_below_a_later_one_that_a_quorum_has_is_committed_to_the_
     assert replayed.violation
     assert replayed.violation.rule == "CommitOwnTerm"
     assert audited.verdict is Verdict.HOLDS
+
+
+def installed(story: Story) -> None:
+    images.conflict(story)
+    story.image("n1")
+    story.install("n3", "n1")
+    story.exit("n3")
+    story.start("n3")
+    story.replicate("n1", "n3")
+
+
+def founded(story: Story) -> None:
+    story.__dict__ = images.founded().__dict__
+    story.lead("n1", "n2", term=5)
+    story.replicate("n1", "n2")
+    story.image("n1")
+    story.install("n3", "n1")
+    story.start("n3")
+
+
+@with_tlc
+@pytest.mark.parametrize("tale", [installed, founded, images.who_was_deposed_installs_what_it_had_not_stored])
+def test_images_are_logs_that_have_been_read_to_tlc(tale: Callable[[Story], None], tmp_path: Path) -> None:
+    story = images.begin()
+    tale(story)
+    assert both(story.save(tmp_path))[1].verdict is Verdict.HOLDS
+
+
+@with_tlc
+@pytest.mark.parametrize("name", ["image_of_what_is_not_committed", "who_was_deposed_installs_and_gives_up_more"])
+def test_what_an_image_shows_is_committed_and_stays(name: str, tmp_path: Path) -> None:
+    story = images.begin()
+    getattr(images, name)(story)
+    assert both(story.save(tmp_path))[1].verdict is Verdict.VIOLATION
 
 
 @with_tlc

@@ -8,11 +8,13 @@ uses nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from trace_check import images
 from trace_check.audit import tlc
-from trace_check.audit.piece import Member, Piece, State, Step
+from trace_check.audit.piece import Member, Piece, Run, State, Step, Term
 from trace_check.audit.steps import action, describe, steps
 from trace_check.configuration import Configuration
 from trace_check.graphs import Graphs
@@ -165,6 +167,8 @@ class Audit:
             self._changes = source.line(source.consumed)
             self.starts = Unasked(self.cluster)
             return
+        if event["event"] == "Start":
+            self._found(source)
         crashed = source.consumed == 1 and source.of.started and not source.of.ended
         self._steps += steps(source, event, self.voters, crashed, self._cited)
         self._learn(source.of, source, event)
@@ -173,15 +177,32 @@ class Audit:
         if self._events >= PIECE or sum(step.action == "Win" for step in self._steps) >= LEADERS:
             self.end()
 
-    def _cited(self, source: Source, reference: Reference, wanted: str) -> Event | None:
-        """The event that a reference names, if it is there, of that kind, and the node has heard of it."""
+    def _cited(self, source: Source, reference: Reference, wanted: tuple[str, ...]) -> Event | None:
+        """The event that a reference names, if it is there, of such a kind, and the node has heard of it."""
         name, inc, seq = reference
         of = self.cluster.incarnations.get(name, {}).get(inc)
         if of is None or not 1 <= seq <= of.consumed:
             return None
         known = seq < source.consumed if of is source else of.base + seq <= source.heard.get(name, 0)
         event = of.event(seq) if known else None
-        return event if event is not None and event["event"] == wanted else None
+        return event if event is not None and event["event"] in wanted else None
+
+    def _found(self, source: Source) -> None:
+        """A group that was founded from another one's state begins with that, of the term of its last entry.
+
+        To the protocol it is as if one of the founders had led that term. Which one does not matter.
+        """
+        founders = self.cluster.founding.members
+        founded = next((s.founded for s in self.cluster.sources if s.founded and s.node in founders), None)
+        if founded is not None and not self._taken:
+            last, term, epoch = (int(founded[at]) for at in (0, 1, 3))
+            log = (Run(term, epoch, self.voters[0], last),)
+            members = {name: Member(term, log, shown=term) for name in self.voters}
+            self._state = State(members, {term: Term(log, last, winners=frozenset(self.voters[:1]))})
+        if source.founded != (founded if source.node in founders else None):
+            expected = f"a group founded from {founded}" if founded else "a group that was not founded from another"
+            self.end()
+            raise Refused(RULE, expected, f"{source.founded or 'nothing'} of {source.node}")
 
     def _learn(self, node: Node, source: Source, event: Event) -> None:
         """What `starts.waits_for` goes by, taken at the nodes' word."""
@@ -194,6 +215,8 @@ class Audit:
             case "Start":
                 node.started, node.ended = True, False
                 node.vote_term, node.vote = (term, event["vote"]) if event["vote"] else (node.vote_term, node.vote)
+                with suppress(Refused):
+                    images.found(self.cluster, node, event)
                 self._stored(node, event)
             case "Exit":
                 node.ended = True
@@ -215,16 +238,19 @@ class Audit:
             case "Append" if node.leads is not None and node.leads.term == term:
                 node.leads.last = max(node.leads.last, event["last"])
                 node.leads.epoch = event.get("epoch", node.leads.epoch)
-            case "Store":
+            case "Store" | "Install":
                 self._stored(node, event)
             case "Commit" if node.leads is not None and "stores" in event and event["runs"]:
-                node.leads.committed = max(node.leads.committed, event["runs"][-1][1])
+                _, last, last_term = event["runs"][-1]
+                node.leads.committed = max(node.leads.committed, last)
+                if last > tree.committed and tree.exists(last, last_term):
+                    tree.committed, tree.committed_term = last, last_term
 
     def _stored(self, node: Node, event: Event) -> None:
         last, last_term = event["last"], event["last_term"]
         if self.cluster.tree.exists(last, last_term):
             node.stored, node.stored_term = last, last_term
-            if event["event"] == "Store":
+            if event["event"] != "Start":
                 node.stored_under = event["term"]
             else:
                 node.stored_under = max(node.stored_under, last_term)

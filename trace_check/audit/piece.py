@@ -126,6 +126,7 @@ class Piece:
         cuts |= {log[-1].last for log in logs}
         cuts |= {i for log in logs for a, b in pairwise(log) if b.term not in settled for i in (a.last, a.last + 1)}
         self._cuts = sorted(i for i in cuts if i > 0)
+        self._before = min((log[0].epoch for log in logs), default=1) - 1
         # By index, the epochs of the records that are known there.
         self._epochs: dict[int, set[int]] = {1: {log[0].epoch for log in logs}}
         for a, b in (pair for log in logs for pair in pairwise(log)):
@@ -157,7 +158,7 @@ class Piece:
         return bisect_left(self._cuts, index)
 
     def _epoch(self, epoch: int) -> int:
-        return max(-1, min(epoch - bisect_right(self._uncounted, epoch), MANY))
+        return max(-1, min(epoch - self._before - bisect_right(self._uncounted, epoch), MANY))
 
     def config(self) -> dict[str, object]:
         """Node and Term."""
@@ -257,7 +258,7 @@ class Piece:
                     records.append(record | {"epochs": self._named(step)})
                 case "Ack":
                     records.append(record | {"i": self.index(step.first - 1) + 1})
-                case "Win":
+                case "Win" | "Install":
                     records.append(record | {"by": self._known(step.by)})
                 case "Activate":
                     records.append(record | {"e": self._epoch(step.epoch or 0)})
@@ -345,7 +346,7 @@ class Piece:
             if (at, term) in self._pasts:
                 runs = list(self._pasts[at, term])
             elif entry["epoch"]:
-                epoch = runs[-1].epoch + 1 if runs else 1
+                epoch = runs[-1].epoch + 1 if runs else self._before + 1
                 runs.append(Run(term, epoch, self._real[entry["owner"]], self._cuts[at]))
             else:
                 runs[-1] = replace(runs[-1], last=self._cuts[at])
@@ -375,6 +376,8 @@ def _recoverable(state: State, steps: Sequence[Step]) -> set[int]:
         name, end = step.node, (step.last, step.last_term)
         if step.action == "Recover" and end != ends[name]:
             found |= {t for t in state.terms if since[name] <= t <= step.term}
+        if step.action == "Install":
+            ends[name] = (-1, -1)  # what follows the image may have been kept
         if step.action in ("Start", "Store", "Campaign", "Grant"):
             ends[name] = end
         if step.action in ("Store", "Campaign", "Grant", "Win"):

@@ -9,10 +9,10 @@ from trace_check.audit.piece import State, Step, Term
 from trace_check.read import Source
 from trace_check.schema import Event, Reference
 
-# Looks up a reference: of which incarnation, to what, and the kind of event that it has to be.
-Cited = Callable[[Source, Reference, str], Event | None]
+# Looks up a reference: of which incarnation, to what, and the kinds of events that it may be.
+Cited = Callable[[Source, Reference, tuple[str, ...]], Event | None]
 # Events of nodes without a vote that are no wrong.
-PASSED_OVER = ("Start", "Transfer", "Grant", "Store", "Commit", "Exit")
+PASSED_OVER = ("Start", "Transfer", "Grant", "Store", "Image", "Install", "Commit", "Exit")
 
 
 def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool, cited: Cited) -> Iterator[Step]:
@@ -40,10 +40,13 @@ def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool, ci
                     yield from (step("Vote", other=vote), *store)
                 yield step("Crash")
             yield step(**at, other=event["vote"], told=sorted(event["voters"]) == sorted(voters))
+            if "image" in event:
+                last, last_term, _ = event["image"]
+                yield step("Learn", last=last, last_term=last_term)
         case "Campaign":
             yield from (step("Keep", **at), step(**at, told=sorted(event["voters"]) == sorted(voters)))
         case "Grant":
-            asked, candidate = cited(source, event["campaign"], "Campaign"), event["candidate"]
+            asked, candidate = cited(source, event["campaign"], ("Campaign",)), event["candidate"]
             told = asked is not None and asked["term"] == term and event["campaign"][0] == candidate
             yield from (step("Keep", **at), step(**at, other=candidate, told=told))
         case "Win":
@@ -58,19 +61,24 @@ def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool, ci
             _, last, last_term = event["runs"][-1] if event["runs"] else (0, 0, 0)
             at = {"last": last, "last_term": last_term, "epochs": tuple((i, e) for i, e in event.get("epochs", ()))}
             if "stores" in event:
-                found = [(reference[0], cited(source, reference, "Store")) for reference in event["stores"]]
+                found = [(reference[0], cited(source, reference, ("Store",))) for reference in event["stores"]]
                 stores = {voter: e["last"] for voter, e in found if e is not None and e["term"] == term}
                 by = [voter for voter, stored in stores.items() if stored >= last]
                 told = last > 0 and len(stores) == len(found) and stores.keys() <= set(voters)
                 yield step(**at, by=tuple(by), told=told)
             else:
-                heard = cited(source, event["leader_commit"], "Commit") if "leader_commit" in event else None
-                reaches = heard is not None and event["leader_commit"][0] != node and heard["runs"][-1][1] >= last
-                yield step("Learn", **at, told=last > 0 and reaches)
+                whose = event.get("leader_commit", [node])
+                heard = cited(source, whose, ("Commit", "Install", "Start")) if whose[0] != node else None
+                yield step("Learn", **at, told=heard is not None and 0 < last <= _committed(heard))
+        case "Image":
+            yield step("Learn", **at)
+        case "Install":
+            shown = cited(source, event["image"], ("Image", "Install", "Start"))
+            yield step(**at, by=(event["image"][0],), told=shown is not None and _image(shown) == _image(event))
         case "Activate":
             yield step(epoch=event["epoch"])
         case "Ack":
-            yield step(first=event["first"], last=event["last"])
+            yield step(first=event["first"], last=event["last"], last_term=event.get("entry_term", term))
         case "Transfer":
             yield step(other=event["to"])
         case "ReadStart" | "Confirm" | "ReadServe":
@@ -82,10 +90,27 @@ def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool, ci
 def _is_vote(source: Source, term: int, reference: Reference, cited: Cited) -> bool:
     """Whether a reference is to a vote for this node in a term: to its own Campaign in this incarnation, or a Grant."""
     if reference[0] == source.node:
-        own = cited(source, reference, "Campaign")
+        own = cited(source, reference, ("Campaign",))
         return own is not None and own["term"] == term and reference[1] == source.inc
-    grant = cited(source, reference, "Grant")
+    grant = cited(source, reference, ("Grant",))
     return grant is not None and grant["term"] == term and grant["candidate"] == source.node
+
+
+def _image(event: Event) -> list[int | str]:
+    """The image that an Image, an Install or a Start shows."""
+    if event["event"] == "Start":
+        return list(event.get("image", ()))
+    return [event["last"], event["last_term"], event["digest"]]
+
+
+def _committed(event: Event) -> int:
+    """How far a Commit, an Install or a Start with an image shows entries to be committed."""
+    match event["event"]:
+        case "Commit":
+            return event["runs"][-1][1] if event["runs"] else 0
+        case "Install":
+            return int(event["last"])
+    return int(event.get("image", (0,))[0])
 
 
 def action(step: Step) -> str:
@@ -101,7 +126,7 @@ def action(step: Step) -> str:
             return f"Commit({step.node}) up to {_at(step)} in term {step.term}"
         case "Append" | "Ack":
             return f"{step.action}({step.node}) of {step.first} to {step.last} in term {step.term}"
-        case "Start" | "Campaign" | "Store":
+        case "Start" | "Campaign" | "Store" | "Install":
             return f"{step.action}({step.node}) in term {step.term}, its log ending at {_at(step)}"
     return f"{step.action}({step.node}) in term {step.term}"
 
