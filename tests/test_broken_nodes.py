@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hacoord.ha.frontend import Frontend, FrontendType
 from hacoord.raft import core
 from hacoord.raft.core import LogDiverged, NotLeader, Raft, Role
 from hacoord.raft.log import Log, epoch_record
-from hacoord.raft.messages import AppendEntries, Entry, HardState, Persist, Ref, RequestVote
+from hacoord.raft.messages import AppendEntries, Base, Entry, HardState, InstallSnapshot, Persist, Ref, RequestVote
 from hacoord.raft.reads import Reads
 from hacoord.sim import Cluster, Disk, Faults, Process, Simulation
 from trace_check import Verdict, assert_holds, replay
@@ -240,6 +241,47 @@ def read_what_is_not_committed(patch: Patch) -> None:
     patch.setattr(Reads, "read_serve", generous)
 
 
+def make_images_of_uncommitted_entries(patch: Patch) -> None:
+    """A leader makes an image of its whole log (Doris issue 5218: images ahead of the followers' logs)."""
+    image = Cluster.image
+
+    def rash(cluster: Cluster, name: str, keep: int = 0) -> None:
+        raft = cluster.running[name].frontend.raft
+        known, raft.commit_index = raft.commit_index, raft.last
+        image(cluster, name, keep)
+        raft.commit_index = known
+
+    patch.setattr(Cluster, "image", rash)
+
+
+def forget_images(patch: Patch) -> None:
+    """The image is lost in a crash, and so is what had been given up for it."""
+    crash = Cluster.crash
+
+    def lossy(cluster: Cluster, name: str) -> None:
+        crash(cluster, name)
+        disk = cluster.disks[name]
+        if disk.base.last:
+            disk.image, disk.base, disk.entries = None, Base(), []
+
+    patch.setattr(Cluster, "crash", lossy)
+
+
+def install_what_a_deposed_leader_sends(patch: Patch) -> None:
+    """A node takes the image of a leader of an older term, as if it were its own leader's."""
+    follow = Raft._follow
+
+    def gullible(raft: Raft, m: Any) -> bool:
+        return follow(raft, m) or (isinstance(m, InstallSnapshot) and raft.role is Role.FOLLOWER)
+
+    def anybody_else(peer: Any, m: Any) -> Any:
+        return replace(m, shown=Ref(m.shown.node, m.shown.inc, 1))
+
+    take = Raft._on_install_snapshot
+    patch.setattr(Raft, "_follow", gullible)
+    patch.setattr(Raft, "_on_install_snapshot", lambda raft, m: take(raft, anybody_else(raft, m)))
+
+
 # Fault, cluster size, and the rules that may name it (a fault breaks several promises; which comes first is chance).
 FAULTS: list[tuple[Callable[[Patch], None], int, set[str]]] = [
     (forget_votes, 3, {"NothingForgotten"}),
@@ -263,14 +305,27 @@ FAULTS: list[tuple[Callable[[Patch], None], int, set[str]]] = [
 ]
 
 
+# Likewise, in a cluster that makes images all the time.
+IMAGE_FAULTS: list[tuple[Callable[[Patch], None], int, set[str]]] = [
+    (make_images_of_uncommitted_entries, 3, {"ImageCommitted"}),
+    (forget_images, 3, {"NothingForgotten"}),
+    (install_what_a_deposed_leader_sends, 3, {"InstallCited"}),
+]
+
+
 class Watched(Simulation):
     """A simulation that also looks inside: has anything happened that must not?"""
 
-    def __init__(self, directory: Path, size: int, seed: int, change_every: float | None = None) -> None:
+    def __init__(
+        self, directory: Path, size: int, seed: int, change_every: float | None = None, image_every: float | None = None
+    ) -> None:
         self.leader_of: dict[int, str] = {}
         self.committed: list[Entry] = []
         self.unsafe = False
-        super().__init__(directory, size, seed=seed, faults=HARSH, write_every=0.05, change_every=change_every)
+        super().__init__(
+            directory, size, seed=seed, faults=HARSH, write_every=0.05, change_every=change_every,
+            image_every=image_every,
+        )  # fmt: skip
 
     def _after_step(self) -> None:
         super()._after_step()
@@ -278,31 +333,42 @@ class Watched(Simulation):
             raft = process.frontend.raft
             if raft.role is Role.LEADER:
                 self.unsafe |= self.leader_of.setdefault(raft.term, name) != name
-            log = raft.log.between(1, raft.commit_index)
+            before = self.committed[: raft.log.base.last]
+            log = [*before, *raft.log.between(raft.log.base.last + 1, raft.commit_index)]
             shared = min(len(log), len(self.committed))
             self.unsafe |= bool(shared) and log[shared - 1].digest != self.committed[shared - 1].digest
             if len(log) > len(self.committed):
                 self.committed = list(log)
 
 
-def run(directory: Path, size: int, seed: int, change_every: float | None = None) -> bool:
+def run(
+    directory: Path, size: int, seed: int, change_every: float | None = None, image_every: float | None = None
+) -> bool:
     """Half a minute of a cluster's life; says whether it was unsafe. A node that trips over the fault ends the run."""
-    simulation = Watched(directory, size, seed, change_every)
+    simulation = Watched(directory, size, seed, change_every, image_every)
     with suppress(LogDiverged, NotLeader, AssertionError, IndexError):
         simulation.run(lambda: simulation.now > 30 or simulation.unsafe)
     simulation.cluster.close()
     return simulation.unsafe
 
 
-@pytest.mark.parametrize(("fault", "size", "rules"), FAULTS, ids=[f.__name__ for f, *_ in FAULTS])
+ALL = [*((*fault, None) for fault in FAULTS), *((*fault, 0.3) for fault in IMAGE_FAULTS)]
+
+
+@pytest.mark.parametrize(("fault", "size", "rules", "image_every"), ALL, ids=[f.__name__ for f, *_ in ALL])
 def test_a_fault_is_refused(
-    fault: Callable[[Patch], None], size: int, rules: set[str], tmp_path: Path, monkeypatch: Patch
+    fault: Callable[[Patch], None],
+    size: int,
+    rules: set[str],
+    image_every: float | None,
+    tmp_path: Path,
+    monkeypatch: Patch,
 ) -> None:
     named = []
     for seed in range(SEEDS):
         with monkeypatch.context() as patch:
             fault(patch)
-            unsafe = run(tmp_path / str(seed), size, seed)
+            unsafe = run(tmp_path / str(seed), size, seed, image_every=image_every)
         result = replay(tmp_path / str(seed))
         if unsafe:
             assert result.verdict is Verdict.VIOLATION, f"seed {seed} was unsafe and accepted"
@@ -315,5 +381,5 @@ def test_a_fault_is_refused(
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_without_a_fault_nothing_is_refused(seed: int, tmp_path: Path) -> None:
-    assert not run(tmp_path, 3, seed)
+    assert not run(tmp_path, 3, seed, image_every=1.0 if seed % 2 else None)
     assert_holds(tmp_path)

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hacoord.raft.changes import ChangeRefused
 from hacoord.raft.core import Role, Timing
 from hacoord.raft.group import Part
-from hacoord.raft.messages import Entry
+from hacoord.raft.messages import Entry, Kind
 from hacoord.sim import Cluster, CrashPoint, Faults, Simulation
 from trace_check import assert_holds
 
@@ -113,6 +113,12 @@ class AnyNetwork(RuleBasedStateMachine):
                 case "move":
                     self.cluster.move(leader, name, f"{name}:{7000 + about % 3}")
 
+    @precondition(lambda self: self.cluster.running)
+    @rule(which=pick, keep=st.integers(0, 3))
+    def image(self, which: int, keep: int) -> None:
+        running = sorted(self.cluster.running)
+        self.cluster.image(running[which % len(running)], keep)
+
     @rule(which=pick, point=st.sampled_from([None, *CrashPoint]))
     def kill(self, which: int, point: CrashPoint | None) -> None:
         running = sorted(self.cluster.running)
@@ -141,10 +147,21 @@ class AnyNetwork(RuleBasedStateMachine):
     def what_is_committed_is_the_same_everywhere_and_stays(self) -> None:
         for process in self.cluster.running.values():
             raft = process.frontend.raft
-            log = list(raft.log.between(1, raft.commit_index))
+            base = raft.log.base
+            assert base.last <= len(self.committed)
+            assert base.last == 0 or base.digest == self.committed[base.last - 1].digest
+            log = [*self.committed[: base.last], *raft.log.between(base.last + 1, raft.commit_index)]
             assert log[: len(self.committed)] == self.committed[: len(log)]
             if len(log) > len(self.committed):
                 self.committed = log
+
+    @invariant()
+    def an_image_is_what_its_entries_amount_to(self) -> None:
+        for disk in self.cluster.disks.values():
+            if disk.image:
+                entries = self.committed[: disk.image.base.last]
+                wrote = {entry.data.decode().split()[-1]: entry.index for entry in entries if entry.kind is Kind.WRITE}
+                assert {key: at for key, at in json.loads(disk.state).items() if at} == wrote
 
     def teardown(self) -> None:
         if hasattr(self, "cluster"):
@@ -170,6 +187,22 @@ def test_a_harsh_minute_is_survived_and_its_trace_holds(tmp_path: Path, size: in
     simulation = Simulation(tmp_path, size, seed=seed, faults=HARSH, write_every=0.1)
     simulation.run(lambda: simulation.now > 60)
     simulation.cluster.close()
+    assert_holds(tmp_path)
+
+
+@pytest.mark.parametrize("change_every", [None, 0.4])
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("seed", range(2))
+def test_images_in_a_harsh_minute_bring_laggards_back(
+    tmp_path: Path, size: int, seed: int, change_every: float | None
+) -> None:
+    simulation = Simulation(
+        tmp_path, size, seed=seed, faults=HARSH, write_every=0.1, image_every=0.7, change_every=change_every
+    )
+    simulation.run(lambda: simulation.now > 60)
+    simulation.cluster.close()
+    said = [json.loads(line)["event"] for path in tmp_path.iterdir() for line in path.read_text().splitlines()]
+    assert said.count("Install") >= 2
     assert_holds(tmp_path)
 
 

@@ -5,7 +5,8 @@ A frame is a 4-byte big-endian length and that many bytes of body. The body of a
     tag (1 byte) | header length (4 bytes) | header (a JSON array) | entry table | data of all entries
 
 with one row (term, kind, size of data, digest) per entry in the table; only AppendEntries has the last two. An entry's
-index is not sent: entries follow `prev`. Decoding is strict: whatever is not exactly this raises FrameError.
+index is not sent: entries follow `prev`. In an InstallSnapshot a part of the image follows the header. Decoding is
+strict: whatever is not exactly this raises FrameError.
 """
 
 from __future__ import annotations
@@ -19,15 +20,20 @@ from hacoord.raft.messages import (
     DIGEST_SIZE,
     Appended,
     AppendEntries,
+    Base,
     Entry,
+    Image,
+    InstallSnapshot,
     Kind,
     Message,
+    Received,
     Ref,
     Removed,
     RequestVote,
     TimeoutNow,
     Vote,
 )
+from hacoord.raft.transfer import CHECKSUM_SIZE
 
 MAX_FRAME = 8 * 1024 * 1024
 """Default limit of a frame's body, in bytes."""
@@ -36,6 +42,7 @@ _LENGTH = struct.Struct(">I")
 _HEAD = struct.Struct(">BI")
 _ROW = struct.Struct(f">QBI{DIGEST_SIZE}s")
 _REQUEST_VOTE, _VOTE, _APPEND_ENTRIES, _APPENDED, _TIMEOUT_NOW, _REMOVED = 1, 2, 3, 4, 5, 8
+_INSTALL_SNAPSHOT, _RECEIVED = 10, 11
 _KINDS = {int(kind): kind for kind in Kind}
 _INC = re.compile(r"[0-9]{1,18}-[0-9a-f]{8}")
 _LIMIT = 2**63  # integers fit SQLite's
@@ -140,6 +147,11 @@ def encode_message(message: Message) -> bytes:
         return _pack(_REQUEST_VOTE, [m.src, m.dst, m.ref, m.term, m.last, m.last_term, m.pre, m.campaign, m.heir])
     if isinstance(m, TimeoutNow):
         return _pack(_TIMEOUT_NOW, [m.src, m.dst, m.ref, m.term])
+    if isinstance(m, InstallSnapshot):
+        header = [m.src, m.dst, m.ref, m.term, _image_header(m.image), m.shown, m.offset, m.wanted]
+        return _pack(_INSTALL_SNAPSHOT, header) + m.data
+    if isinstance(m, Received):
+        return _pack(_RECEIVED, [m.src, m.dst, m.ref, m.term, m.checksum.hex(), m.offset])
     if isinstance(m, Removed):
         return _pack(_REMOVED, [m.src, m.dst, m.ref, m.term, m.index, m.index_term])
     return _pack(_VOTE, [m.src, m.dst, m.ref, m.term, m.granted, m.pre, m.grant])
@@ -222,12 +234,41 @@ def _decode_timeout_now(header: list[object], body: bytes, end: int) -> Message:
     return TimeoutNow(_name(src), _name(dst), _ref(ref), _int(term))
 
 
+def _image_header(image: Image) -> list[object]:
+    base = image.base
+    members = [base.members.decode(), base.members_index]
+    return [base.last, base.last_term, base.digest.hex(), base.epoch, *members, image.size, image.checksum.hex()]
+
+
+def _decode_install_snapshot(header: list[object], body: bytes, end: int) -> Message:
+    src, dst, ref, term, image, shown, offset, wanted = header
+    if not isinstance(image, list):
+        raise FrameError(f"not an image: {image!r:.80}")
+    last, last_term, digest, epoch, members, members_index, size, checksum = image
+    if type(members) is not str:
+        raise FrameError(f"not the members of a group: {members!r:.80}")
+    group = members.encode(), _int(members_index)
+    base = Base(_int(last), _int(last_term), _hex(digest, DIGEST_SIZE), _int(epoch), *group)
+    return InstallSnapshot(
+        _name(src), _name(dst), _ref(ref), _int(term), Image(base, _int(size), _hex(checksum, CHECKSUM_SIZE)),
+        _ref(shown), _int(offset), _bool(wanted), body[end:],
+    )  # fmt: skip
+
+
+def _decode_received(header: list[object], body: bytes, end: int) -> Message:
+    src, dst, ref, term, checksum, offset = header
+    _ends(body, end)
+    return Received(_name(src), _name(dst), _ref(ref), _int(term), _hex(checksum, CHECKSUM_SIZE), _int(offset))
+
+
 _DECODERS: dict[int, Callable[[list[object], bytes, int], Message]] = {
     _REQUEST_VOTE: _decode_request_vote,
     _VOTE: _decode_vote,
     _APPEND_ENTRIES: _decode_append_entries,
     _APPENDED: _decode_appended,
     _TIMEOUT_NOW: _decode_timeout_now,
+    _INSTALL_SNAPSHOT: _decode_install_snapshot,
+    _RECEIVED: _decode_received,
     _REMOVED: _decode_removed,
 }
 
@@ -252,6 +293,12 @@ def _bool(value: object) -> bool:
     if type(value) is not bool:
         raise FrameError(f"not true or false: {value!r:.80}")
     return value
+
+
+def _hex(value: object, size: int) -> bytes:
+    if type(value) is not str or re.fullmatch(r"[0-9a-f]*", value) is None or len(value) != 2 * size:
+        raise FrameError(f"not {size} bytes: {value!r:.80}")
+    return bytes.fromhex(value)
 
 
 def _name(value: object) -> str:

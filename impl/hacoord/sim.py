@@ -8,10 +8,11 @@ chooses those steps at random from a seed, so that every run can be had again. B
 from __future__ import annotations
 
 import heapq
+import json
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -20,9 +21,14 @@ from hacoord.raft.changes import ChangeRefused
 from hacoord.raft.core import Raft, Timing
 from hacoord.raft.group import Part, founding
 from hacoord.raft.leadership import Limits
-from hacoord.raft.messages import Entry, HardState, Message, Persist, Ref
+from hacoord.raft.log import Log
+from hacoord.raft.messages import Base, Entry, HardState, Image, InstallSnapshot, Message, Persist, Ref
 from hacoord.raft.outbox import Outbox
+from hacoord.raft.transfer import checksum
 from hacoord.trace import TraceWriter
+
+PART = 16
+"""Bytes of an image in one frame: few, so that an image takes several."""
 
 MOST_MEMBERS = 8
 MOST_VOTERS = 5
@@ -43,19 +49,40 @@ class _Killed(Exception):
 
 @dataclass(slots=True)
 class Disk:
-    """What survives a crash."""
+    """What survives a crash. `state` is what the image holds: for each key the entry that wrote it last."""
 
     identity: str
     counter: int = 0
     hard_state: HardState = field(default_factory=HardState)
     entries: list[Entry] = field(default_factory=list)
+    base: Base = field(default_factory=Base)
+    image: Image | None = None
+    state: bytes = b"{}"
+    # Images under way: one that is being received, and one that has been made here.
+    received: bytearray = field(default_factory=bytearray)
+    made: bytes = b""
 
     def save(self, write: Persist) -> None:
         """One transaction, as storage.Storage.save does it."""
         if write.hard_state is not None:
             self.hard_state = write.hard_state
+        for piece in write.pieces:
+            self.received[piece.offset :] = piece.data
+        if write.image is not None:
+            self.image = write.image
+            self.state = bytes(self.received) if write.received else self.made
+            self.entries = [] if write.received else self.entries
+        if write.base is not None:
+            self.entries = [entry for entry in self.entries if entry.index > write.base.last]
+            self.base = write.base
         if write.first:
-            self.entries[write.first - 1 :] = write.entries
+            self.entries[write.first - 1 - self.base.last :] = write.entries
+
+    def version(self, key: str, index: int, log: Log) -> int:
+        """The newest entry, up to an index that this node knows committed, that wrote a key; 0 if there is none."""
+        wrote = f" {key}".encode()
+        after = (at for at in range(index, log.base.last, -1) if log[at].data.endswith(wrote))
+        return next(after, 0) or int(json.loads(self.state).get(key, 0))
 
 
 @dataclass(slots=True)
@@ -174,6 +201,8 @@ class Cluster:
             now=self.now(),
             hard_state=disk.hard_state,
             entries=disk.entries,
+            base=disk.base,
+            image=disk.image,
             timing=self._timing,
             limits=self._limits,
             rng=random.Random(self._rng.random()),
@@ -231,6 +260,16 @@ class Cluster:
         """Have a node that is ready hand over to another voter, within a second."""
         self.running[name].frontend.hand_over(heir, 1.0, force=force)
         self._turn(name)
+
+    def image(self, name: str, keep: int = 0) -> None:
+        """A node makes an image of all that it knows committed, and gives up the entries in it but the last `keep`."""
+        raft, disk = self.running[name].frontend.raft, self.disks[name]
+        last = raft.commit_index
+        if last > (raft.newest_image.base.last if raft.newest_image else 0):
+            state = {f"k{number}": disk.version(f"k{number}", last, raft.log) for number in range(3)}
+            disk.made = json.dumps(state).encode()
+            raft.image(Image(raft.log.base_at(last), len(disk.made), checksum(disk.made)), last - keep)
+            self._turn(name)
 
     def add(self, leader: str, part: Part, name: str = "") -> str:
         """The leader adds a learner or an observer: a node with an empty disk, or the one with this name.
@@ -319,13 +358,21 @@ class Cluster:
                 self.events += len(events)
             if messages:
                 self._may_die(name, CrashPoint.BEFORE_SEND)
-                self.in_flight.extend(messages)
+                self.in_flight.extend(self._filled(name, message) for message in messages)
             write = raft.to_persist()
             if write is None:
                 return
             self._may_die(name, CrashPoint.BEFORE_PERSIST)
             self.disks[name].save(write)
             raft.persisted()
+
+    def _filled(self, name: str, message: Message) -> Message:
+        """With the part of the image that the core has left to its driver."""
+        disk = self.disks[name]
+        match message:
+            case InstallSnapshot(image=image, wanted=True, offset=offset) if image == disk.image:
+                return replace(message, data=disk.state[offset : offset + PART])
+        return message
 
     def _answer_clients(self, name: str, process: Process) -> None:
         frontend = process.frontend
@@ -336,7 +383,7 @@ class Cluster:
         if serve:
             self._speak(name, process)
             for client, op, key in process.reading:
-                client.saw(op, commit, _version(frontend.raft, key, commit), serve)
+                client.saw(op, commit, self.disks[name].version(key, commit, frontend.raft.log), serve)
             process.reading = []
         done = [p for p in process.promised if p[0] <= commit]
         if not done:
@@ -350,12 +397,6 @@ class Cluster:
     def _may_die(self, name: str, point: CrashPoint) -> None:
         if self._crash == (name, point):
             raise _Killed
-
-
-def _version(raft: Raft, key: str, index: int) -> int:
-    """The newest entry, up to an index, that wrote a key; 0 if there is none."""
-    wrote = f" {key}".encode()
-    return next((at for at in range(index, 0, -1) if raft.entry(at).data.endswith(wrote)), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,14 +425,16 @@ class Simulation:
         writes_per_turn: int = 1,
         write_every: float = 0.01,
         read_every: float = 0.1,
+        image_every: float | None = None,
         change_every: float | None = None,
         timing: Timing | None = None,
         limits: Limits | None = None,
     ) -> None:
         """Every `write_every` seconds of virtual time, `writes_per_turn` entries are written at every leader.
 
-        And every `read_every` seconds there is a read at every leader; every `change_every` seconds each tries to
-        change the group, in some way. Each is on average.
+        And every `read_every` seconds there is a read at every leader; every `image_every` seconds one of the nodes
+        makes an image, and gives up entries for it; every `change_every` seconds each leader tries to change the group,
+        in some way. Each is on average.
         """
         self.now = 0.0
         self._rng = random.Random(f"simulation/{seed}")
@@ -404,6 +447,8 @@ class Simulation:
         self.cluster = Cluster(directory, size, seed=seed, timing=timing, limits=limits, clock=lambda: self.now)
         self._every(write_every, lambda: self._write(writes_per_turn))
         self._every(read_every, self._read)
+        if image_every:
+            self._every(image_every, self._image)
         if change_every:
             self._every(change_every, self._change)
         if self._faults.crash_every:
@@ -473,6 +518,10 @@ class Simulation:
             heirs = [n for n in self.cluster.running[name].frontend.raft.voters if n != name]
             if heirs:
                 self.cluster.hand_over(name, self._rng.choice(heirs), force=self._rng.random() < 0.2)
+
+    def _image(self) -> None:
+        if self.cluster.running:
+            self.cluster.image(self._rng.choice(sorted(self.cluster.running)), self._rng.choice([0, 1, 5, 50]))
 
     def _change(self) -> None:
         """Every leader tries one of the changes there are; many are refused, as they should be."""

@@ -27,11 +27,16 @@ from hacoord.raft.log import Log, epoch_record
 from hacoord.raft.messages import (
     Appended,
     AppendEntries,
+    Base,
     Entry,
     HardState,
+    Image,
+    InstallSnapshot,
     Kind,
     Message,
     Persist,
+    Piece,
+    Received,
     Ref,
     Removed,
     RequestVote,
@@ -40,6 +45,7 @@ from hacoord.raft.messages import (
 )
 from hacoord.raft.outbox import Event, Outbox
 from hacoord.raft.reads import Reads
+from hacoord.raft.transfer import Receiving
 
 
 class Role(Enum):
@@ -84,24 +90,30 @@ class Raft:
         now: float,
         hard_state: HardState | None = None,
         entries: Sequence[Entry] = (),
+        base: Base | None = None,
+        image: Image | None = None,
+        founded: Base | None = None,
         timing: Timing | None = None,
         limits: Limits | None = None,
         rng: random.Random | None = None,
     ) -> None:
         """Take up where the disk left off. `now` and every later time is seconds on one monotonic clock.
 
-        `founding` is the configuration that the group was set up with.
+        `entries` follow `base`, which `image` covers. `founding` is the configuration that the group was set up with;
+        `founded`, if it was set up from what another cluster left, is where the log of that one ended.
         """
         self.name = name
         self.outbox = outbox
         self.reads = Reads(outbox)
-        self.log = Log(entries, founding)
+        self.log = Log(entries, founding, base)
+        self.newest_image = image
+        self._founded = founded
         state = hard_state or HardState()
         self.term = state.term
         self.vote = state.vote
         self.role = Role.FOLLOWER
         self.leader: str | None = None
-        self.commit_index = 0
+        self.commit_index = image.base.last if image else 0
         self.epoch_index = 0
         # Whether this node may stand for election, if it has a vote; and whether it has been told that it was removed.
         self.electable = True
@@ -123,6 +135,13 @@ class Raft:
         self._hard_dirty = False
         self._dirty_from = 0
         self._synced = self.log.last
+        # An image on its way: what of it the disk has still to take; and the event that shows the one there is.
+        self._receiving = Receiving()
+        self._pieces: list[Piece] = []
+        self._image_dirty = False
+        self._base_dirty = False
+        self._received = False
+        self._shown: Ref | None = None
         # What has been traced: the end of the last Append, and the (term, last) of the last Store.
         self._appended = self.log.last
         self._stored = (0, 0)
@@ -178,8 +197,14 @@ class Raft:
         """Trace what this incarnation found on its disk. Call once, before anything else."""
         group = self.log.group
         more_than_voters = len(group.current.members) > len(group.current.voters)
-        founders = {"members": group.current.as_traced()} if more_than_voters and not group.index else {}
-        self.outbox.record(
+        history: dict[str, object] = {}
+        if not group.index and (more_than_voters or self._founded):
+            history["members"] = group.current.as_traced()
+        if self.newest_image:
+            history["image"] = _position(self.newest_image.base)
+        if self._founded:
+            history["founded"] = [*_position(self._founded), self._founded.epoch]
+        self._shown = self.outbox.record(
             "Start",
             self.term,
             vote=self.vote,
@@ -188,8 +213,10 @@ class Raft:
             digest=self.log.digest_at(self.log.last).hex(),
             disk=disk,
             voters=list(self.voters),
-            **founders,
+            **history,
         )
+        if self.newest_image:
+            self._commit_ref = self._shown
 
     def deadline(self) -> float:
         """The time at which `tick` wants to be called next."""
@@ -230,6 +257,10 @@ class Raft:
                 self._on_appended(message)
             case TimeoutNow():
                 self._on_timeout_now(message)
+            case InstallSnapshot():
+                self._on_install_snapshot(message)
+            case Received():
+                self._on_received(message)
             case Removed():
                 self._on_removed(message)
 
@@ -272,18 +303,28 @@ class Raft:
         """Answer them: they see the log up to `index`. None while too few have confirmed that this node leads."""
         return self.reads.read_serve(self.term, index, self.voters, self.quorum)
 
+    @property
+    def sends_image(self) -> bool:
+        """Whether a peer is being sent this leader's image, and answers."""
+        leadership = self._leadership
+        return leadership is not None and leadership.sends_image(self._now - self._timing.election)
+
     def to_persist(self) -> Persist | None:
         """What the disk must take in one transaction before `persisted` is called; None when it is up to date."""
-        if not self._hard_dirty and not self._dirty_from:
+        if not (self._hard_dirty or self._dirty_from or self._pieces or self._image_dirty):
             return None
         hard_state = HardState(self.term, self.vote) if self._hard_dirty else None
         entries = tuple(self.log.between(self._dirty_from, self.log.last)) if self._dirty_from else ()
-        return Persist(hard_state, self._dirty_from, entries)
+        image = self.newest_image if self._image_dirty else None
+        base = self.log.base if self._base_dirty else None
+        return Persist(hard_state, self._dirty_from, entries, tuple(self._pieces), image, self._received, base)
 
     def persisted(self) -> None:
         """The disk has everything `to_persist` returned."""
         self._hard_dirty = False
         self._dirty_from = 0
+        self._pieces.clear()
+        self._image_dirty = self._base_dirty = self._received = False
         self._synced = self.log.last
         self.outbox.release()
         if self.role is Role.CANDIDATE:
@@ -308,6 +349,7 @@ class Raft:
             for to, prev, entries in self._leadership.frames(self.log, self.commit_index):
                 self._send_entries(to, prev, entries)
             self._ask_heir(self._leadership)
+            self._send_image(self._leadership)
         elif self._owes_answer:
             if self._matched == self.log.last:
                 self.store(self._matched)
@@ -443,7 +485,8 @@ class Raft:
         self._ask_for_votes(self.term, pre=False, heir=heir)
 
     def _on_request_vote(self, m: RequestVote) -> None:
-        index, group = self.log.group.at(self.commit_index)
+        index = self.commit_index
+        _, group = self.log.group.at(index)
         if m.src in group.removed:
             term = self.log.term_at(index)
             self.outbox.send(Removed(self.name, m.src, self.outbox.newest, self.term, index, term))
@@ -564,18 +607,24 @@ class Raft:
 
     # --- replication ---------------------------------------------------------------------------------------------
 
-    def _on_append_entries(self, m: AppendEntries) -> None:
+    def _follow(self, m: AppendEntries | InstallSnapshot) -> bool:
+        """Whether the sender leads this node's term: then it is this node's leader, and has been heard."""
         if m.term > self.term:
             self._leave_term(m.term)
         if m.term < self.term:
             self._send_appended(m.src, False, 0, None)
-            return
+            return False
         if self.role is Role.LEADER:
             raise LogDiverged(f"{m.src} claims to lead term {m.term}, which {self.name} leads")
         self.role = Role.FOLLOWER
         self.leader = m.src
         self._leader_seen = self._now
         self._wait_for_election()
+        return True
+
+    def _on_append_entries(self, m: AppendEntries) -> None:
+        if not self._follow(m):
+            return
         if m.read:
             self.reads.confirm(self.term, m.read)
         if not self.log.holds(m.prev, m.prev_term):
@@ -618,3 +667,78 @@ class Raft:
         if self._leadership and m.term == self.term and m.src in self.peers:
             self._leadership.answered(m, self._now)
             self.reads.confirmed(m.src, m.read, m.confirm)
+
+    # --- images --------------------------------------------------------------------------------------------------
+
+    def image(self, made: Image, give_up: int) -> None:
+        """An image has been made here and is on disk; the entries up to an index that it covers may go.
+
+        It is of nothing but what this node has traced as committed.
+        """
+        assert made.base.last <= self.commit_index
+        if self._leadership:
+            self.append(self._leadership)
+        self.outbox.hold()
+        self.newest_image = made
+        self._image_dirty = True
+        base = made.base
+        self._shown = self.outbox.record(
+            "Image", self.term, last=base.last, last_term=base.last_term, digest=base.digest.hex()
+        )
+        if give_up > self.log.base.last:
+            self.log.give_up(give_up)
+            self._base_dirty = True
+
+    def _send_image(self, leadership: Leadership) -> None:
+        if self.newest_image is None or self._shown is None:
+            return
+        for to, offset, wanted in leadership.parts(self.log, self.newest_image):
+            ref, image, shown = self.outbox.newest, self.newest_image, self._shown
+            self.outbox.send(InstallSnapshot(self.name, to, ref, self.term, image, shown, offset, wanted))
+
+    def _on_install_snapshot(self, m: InstallSnapshot) -> None:
+        if not self._follow(m):
+            return
+        base = m.image.base
+        if base.last <= self.commit_index or self.log.holds(base.last, base.last_term):
+            # Nothing is missing here that the leader could not send as entries.
+            self._receiving.forget()
+            self._matched = max(self._matched, base.last)
+            self._owes_answer = True
+            return
+        piece = self._receiving.take(m)
+        if piece:
+            self._pieces.append(piece)
+            self.outbox.hold()
+        if self._receiving.complete and self._receiving.sound:
+            self.install(m.image, m.shown)
+            return
+        if self._receiving.complete:
+            self._receiving.forget()
+        offset = self._receiving.offset
+        self.outbox.send(Received(self.name, m.src, self.outbox.newest, self.term, m.image.checksum, offset))
+
+    def install(self, image: Image, shown: Ref) -> None:
+        """Take the leader's image over in place of the log, which has less or contradicts it (Raft, section 7)."""
+        base = image.base
+        self.outbox.hold()
+        self._receiving.forget()
+        self.log.restart(base)
+        self.newest_image = image
+        self._image_dirty = self._base_dirty = self._received = True
+        self._dirty_from = 0
+        self.commit_index = self._matched = base.last
+        self._shown = self._commit_ref = self.outbox.record(
+            "Install", self.term, last=base.last, last_term=base.last_term, digest=base.digest.hex(), image=shown
+        )
+        self._owes_answer = True
+
+    def _on_received(self, m: Received) -> None:
+        if m.term > self.term:
+            self._leave_term(m.term)
+        elif self._leadership and m.term == self.term and m.src in self.peers:
+            self._leadership.received(m, self._now)
+
+
+def _position(base: Base) -> list[object]:
+    return [base.last, base.last_term, base.digest.hex()]

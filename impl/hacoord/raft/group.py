@@ -109,6 +109,10 @@ class Group:
             self._history.pop()
         self._refresh()
 
+    def give_up(self, index: int) -> None:
+        """The entries up to `index` are given up; the configuration in force there stays."""
+        self._history = [self.at(index), *(c for c in self._history if c[0] > index)]
+
     def at(self, index: int) -> tuple[int, Configuration]:
         """The last configuration up to an index of the log, and where it is."""
         return next((c for c in reversed(self._history) if c[0] <= index), self._history[0])

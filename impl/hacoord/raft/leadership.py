@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hacoord.raft.log import Log
-from hacoord.raft.messages import Appended, Entry, Ref
+from hacoord.raft.messages import Appended, Entry, Image, Received, Ref
+from hacoord.raft.transfer import Sending
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Progress:
     awaiting: bool = False
     due: bool = True
     commit_told: int = 0
+    sending: Sending | None = None
 
 
 class Leadership:
@@ -62,6 +64,8 @@ class Leadership:
         for peer in self._peers.values():
             peer.due = True
             peer.awaiting = False
+            if peer.sending:
+                peer.sending.due()
 
     def ask(self) -> None:
         """Every peer is owed a frame, whatever it has answered."""
@@ -92,6 +96,7 @@ class Leadership:
         peer.heard = now
         peer.awaiting = False
         if m.ok:
+            peer.sending = None
             peer.probing = False
             if m.match >= peer.match:
                 peer.match = m.match
@@ -101,12 +106,41 @@ class Leadership:
             peer.probing = True
             peer.next = max(peer.match, m.match) + 1
 
+    def received(self, m: Received, now: float) -> None:
+        """Take in how much of an image a peer has."""
+        peer = self._peers[m.src]
+        peer.heard = now
+        if peer.sending:
+            peer.sending.answered(m.checksum, m.offset)
+
+    def sends_image(self, then: float) -> bool:
+        """Whether an image is under way to a peer that has answered since a time in seconds."""
+        return any(peer.sending and peer.heard >= then for peer in self._peers.values())
+
+    def parts(self, log: Log, image: Image) -> Iterator[tuple[str, int, bool]]:
+        """For each peer that lacks what the log no longer has: its name, where in the image to go on, and whether to.
+
+        If not, the frame only asks: it is a heartbeat that is due, or the first one.
+        """
+        for name, peer in self._peers.items():
+            if peer.next > log.base.last:
+                continue
+            if peer.sending is None or peer.sending.image != image:
+                peer.sending = Sending(image)
+            sending = peer.sending
+            if peer.due or not sending.awaiting:
+                yield name, sending.offset, sending.located and not sending.awaiting
+                peer.due = False
+                sending.awaiting = True
+
     def frames(self, log: Log, commit: int) -> Iterator[tuple[str, int, tuple[Entry, ...]]]:
         """For each peer that is to get one now: its name, the index before the entries, and the entries.
 
         A frame carries entries the peer lacks, news of the commit index, or is a heartbeat that is due.
         """
         for name, peer in self._peers.items():
+            if peer.next <= log.base.last:
+                continue
             open_window = not peer.awaiting and peer.next - peer.match <= self._limits.window_entries
             entries = self._entries(log, peer.next) if open_window and peer.next <= log.last else ()
             news = peer.commit_told < commit and not peer.awaiting

@@ -58,6 +58,39 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """What has to be known of the entries 1..last, all committed, once they are given up.
+
+    `epoch` is the newest epoch recorded in them, 0 if none; `members` the newest configuration (group.py), and
+    `members_index` where it is, 0 for the one that the group was set up with.
+    """
+
+    last: int = 0
+    last_term: int = 0
+    digest: bytes = EMPTY_DIGEST
+    epoch: int = 0
+    members: bytes = b""
+    members_index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The state after the entries up to `base`, which it stands for: `size` bytes with this checksum (BLAKE2b)."""
+
+    base: Base
+    size: int
+    checksum: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of an image that is being received: these bytes, from `offset` on. The first of an image has offset 0."""
+
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class HardState:
     """What must be durable before any answer that depends on it (Raft, figure 2: persistent state)."""
 
@@ -71,11 +104,19 @@ class Persist:
 
     `first` is 0 when the log does not change; otherwise every stored entry with an index of `first` or above is
     deleted before `entries` are written.
+
+    Before that, `pieces` are added to the image that is being received; `image` becomes the image of this node, the one
+    made here or, with `received`, the one received, which takes the place of the whole log; and the entries up to
+    `base` are given up.
     """
 
     hard_state: HardState | None
     first: int
     entries: tuple[Entry, ...]
+    pieces: tuple[Piece, ...] = ()
+    image: Image | None = None
+    received: bool = False
+    base: Base | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +200,39 @@ class TimeoutNow:
 
 
 @dataclass(frozen=True, slots=True)
+class InstallSnapshot:
+    """The leader's frame to a peer that lacks entries the leader has given up: a part of its image, from `offset` on.
+
+    `shown` is the event of the leader that shows the image. Without data it only asks how much the peer has. The core
+    leaves `data` empty; whoever sends it fills it in if `wanted` (see transfer.py).
+    """
+
+    src: str
+    dst: str
+    ref: Ref
+    term: int
+    image: Image
+    shown: Ref
+    offset: int
+    wanted: bool
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """The answer to InstallSnapshot while there is more to come: so many bytes of the image with this checksum."""
+
+    src: str
+    dst: str
+    ref: Ref
+    term: int
+    checksum: bytes
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Removed:
-    """The answer to RequestVote of a node that was removed: the committed entry, by index and term, that says so."""
+    """The answer to RequestVote of a node that was removed: up to this committed entry, it has not been added again."""
 
     src: str
     dst: str
@@ -170,4 +242,4 @@ class Removed:
     index_term: int
 
 
-Message = RequestVote | Vote | AppendEntries | Appended | TimeoutNow | Removed
+Message = RequestVote | Vote | AppendEntries | Appended | TimeoutNow | Removed | InstallSnapshot | Received
