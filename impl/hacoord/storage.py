@@ -1,4 +1,4 @@
-"""What a node keeps on disk: who it is, its hard state, its log. One SQLite file per data directory.
+"""What a node keeps on disk: who it is, its hard state, its image, its log. One SQLite file per data directory.
 
 SQLite runs in WAL mode with synchronous=FULL, so that a commit has been synced when `save` returns. SQLite's own
 checksums end at the WAL; a page that rots in the database file passes them. So the identity and hard state carry a seal
@@ -10,7 +10,6 @@ the log is then a valid but shorter one. The node's trace shows it (guard Nothin
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -26,20 +25,19 @@ from typing import Self
 
 from sqlite_utils import Database
 
-from hacoord.raft.messages import EMPTY_DIGEST, Entry, HardState, Kind, Persist
+from hacoord.directory import LOCK, StorageError, lock_directory, make_directory, sync
+from hacoord.image_store import Damaged, ImageStore, create_tables
+from hacoord.raft.messages import Base, Entry, HardState, Image, Kind, Persist, Piece
+
+__all__ = ["DATABASE", "LOCK", "DiskFull", "Founding", "Storage", "StorageError", "create"]
 
 DATABASE = "node.db"
-LOCK = "node.lock"
-SCHEMA = 1
+SCHEMA = 2
 # SQLite's application_id: "HACO". Tells a node's database from any other SQLite file of the same name.
 APPLICATION = 0x4841434F
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _LEFTOVERS = (DATABASE, DATABASE + "-wal", DATABASE + "-shm", DATABASE + "-journal")
-
-
-class StorageError(Exception):
-    """The data directory cannot be used, or did not take what it was given. The message says what to do next."""
 
 
 class DiskFull(StorageError):
@@ -66,19 +64,30 @@ class _Node:
         return blake2b(json.dumps(self.values()).encode(), digest_size=16).digest()
 
 
-def create(directory: Path, *, cluster: str, node: str, members: Mapping[str, str]) -> None:
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """What another cluster left: an image's content (images.py) and the position it stands for."""
+
+    base: Base
+    content: bytes
+
+
+def create(
+    directory: Path, *, cluster: str, node: str, members: Mapping[str, str], founding: Founding | None = None
+) -> None:
     """Make the data directory of a new node: the only way for one to come into being (incidents 12 and 16).
 
     `members` are the voters, name to "host:port", this node among them. The database is finished and synced under
-    another name before it gets its own, so a crash on the way leaves nothing that opens as a node.
+    another name before it gets its own, so a crash on the way leaves nothing that opens as a node. With `founding` the
+    node goes on from where another cluster ended; all that it is set up with have to be given the same.
     Raises StorageError if the directory already holds a node or remains of one, or cannot be written.
     """
     _check_names(cluster, node, members)
     try:
-        _make_directory(directory)
-        lock = _lock(directory)
+        make_directory(directory)
+        lock = lock_directory(directory)
         try:
-            _create_locked(directory, cluster, node, members)
+            _create_locked(directory, cluster, node, members, founding)
         finally:
             os.close(lock)
     except OSError as error:
@@ -98,7 +107,9 @@ def _check_names(cluster: str, node: str, members: Mapping[str, str]) -> None:
         )
 
 
-def _create_locked(directory: Path, cluster: str, node: str, members: Mapping[str, str]) -> None:
+def _create_locked(
+    directory: Path, cluster: str, node: str, members: Mapping[str, str], founding: Founding | None
+) -> None:
     for name in _LEFTOVERS:
         # A WAL left behind counts too: SQLite would replay it into the new database.
         if (directory / name).exists():
@@ -109,7 +120,8 @@ def _create_locked(directory: Path, cluster: str, node: str, members: Mapping[st
     unfinished = directory / (DATABASE + ".new")
     for suffix in ("", "-journal"):
         Path(f"{unfinished}{suffix}").unlink(missing_ok=True)
-    row = _Node(cluster, node, uuid.uuid4().hex, json.dumps(dict(members)), 0, 0, None)
+    term = founding.base.last_term if founding else 0
+    row = _Node(cluster, node, uuid.uuid4().hex, json.dumps(dict(members)), 0, term, None)
     try:
         database = Database(sqlite3.connect(unfinished, isolation_level=None))
         try:
@@ -124,6 +136,9 @@ def _create_locked(directory: Path, cluster: str, node: str, members: Mapping[st
             database.create_table(
                 "log", {"idx": int, "term": int, "kind": int, "data": bytes, "digest": bytes}, pk="idx"
             )
+            create_tables(database.conn)
+            if founding:
+                ImageStore(database.conn).found(founding.base, founding.content)
             database.conn.execute(
                 "INSERT INTO node (id, cluster, node, disk, members, incarnation, term, vote, seal)"
                 " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -136,11 +151,11 @@ def _create_locked(directory: Path, cluster: str, node: str, members: Mapping[st
             database.conn.close()
     except sqlite3.Error as error:
         raise StorageError(f"cannot create a node in {directory}: {error}") from error
-    _sync(unfinished)
+    sync(unfinished)
     # A link fails where a rename would replace: nothing that appeared meanwhile is overwritten.
     os.link(unfinished, directory / DATABASE)
     unfinished.unlink()
-    _sync(directory)
+    sync(directory)
 
 
 class Storage:
@@ -154,7 +169,7 @@ class Storage:
         if not (directory / DATABASE).is_file():
             raise StorageError(f"{directory} holds no node: run `hacoord init` to create one, or correct the path")
         try:
-            self._lock = _lock(directory)
+            self._lock = lock_directory(directory)
         except OSError as error:
             raise StorageError(f"cannot use {directory}: {error}") from error
         self._broken: str | None = None
@@ -167,8 +182,9 @@ class Storage:
         self._conn: sqlite3.Connection = self._database.conn
         try:
             self._row = self._open()
+            self._images = ImageStore(self._conn)
             self._last = self._last_index()
-            _sync(directory)  # the WAL's own directory entry, whatever this SQLite was built to do
+            sync(directory)  # the WAL's own directory entry, whatever this SQLite was built to do
         except sqlite3.Error as error:
             self.close()
             raise self._damaged(str(error)) from error
@@ -178,6 +194,9 @@ class Storage:
         except StorageError:
             self.close()
             raise
+        except Damaged as error:
+            self.close()
+            raise self._damaged(str(error)) from error
         self.cluster: str = self._row.cluster
         self.node: str = self._row.node
         self.disk: str = self._row.disk
@@ -191,17 +210,19 @@ class Storage:
     def new_incarnation(self) -> str:
         """Count this start of the process, durably; returns "COUNTER-xxxxxxxx", different from every earlier one."""
         row = replace(self._row, incarnation=self._row.incarnation + 1)
-        self._transaction(row, 0, ())
+        self._transaction(Persist(None, 0, ()), row)
         return f"{row.incarnation}-{secrets.token_hex(4)}"
 
     def load(self) -> tuple[HardState, list[Entry]]:
-        """The hard state and the whole log, each entry verified against its digest (incident 20)."""
+        """The hard state and the log after `base`, each entry verified against its digest (incident 20)."""
         log: list[Entry] = []
-        digest, term = EMPTY_DIGEST, 0
+        base = self.base
+        digest, term = base.digest, base.last_term
+        rows = self._conn.execute(
+            "SELECT idx, term, kind, data, digest FROM log WHERE idx > ? ORDER BY idx", (base.last,)
+        )
         try:
-            for index, (idx, entry_term, kind, data, stored) in enumerate(
-                self._conn.execute("SELECT idx, term, kind, data, digest FROM log ORDER BY idx"), start=1
-            ):
+            for index, (idx, entry_term, kind, data, stored) in enumerate(rows, start=base.last + 1):
                 if idx != index:
                     raise self._damaged(f"entry {index} of the log is missing")
                 if not (type(entry_term) is type(kind) is int and type(data) is bytes and term <= entry_term):
@@ -217,7 +238,42 @@ class Storage:
             raise self._damaged(str(error)) from error
         if term > self._row.term:
             raise self._damaged(f"the log reaches term {term}, the hard state only {self._row.term}")
+        if self.image and self.image.base.last > base.last + len(log):
+            raise self._damaged(f"the log ends at {base.last + len(log)}, before the image does")
         return HardState(self._row.term, self._row.vote), log
+
+    @property
+    def base(self) -> Base:
+        """What the log begins after; everything up to there is in the image."""
+        return self._images.base
+
+    @property
+    def image(self) -> Image | None:
+        """The image of this node; `image_part` and `read_image` have its content."""
+        return self._images.image
+
+    @property
+    def founded(self) -> Base | None:
+        """Where another cluster ended from which this one was set up, this node among the first."""
+        return self._images.founded
+
+    def image_part(self, image: Image, offset: int) -> bytes:
+        """Some of the content from `offset` on; nothing if this is not, or no longer, the image of this node."""
+        return self._images.part(image, offset)
+
+    def read_image(self) -> bytes:
+        """The content of the image, verified. Raises StorageError if it is damaged."""
+        try:
+            return self._images.read()
+        except (sqlite3.Error, Damaged) as error:
+            raise self._damaged(str(error)) from error
+
+    def stage(self, piece: Piece) -> None:
+        """Write a part of the image that is being made here, durably; a part at offset 0 begins it. Raises as `save`.
+
+        It is in force once `save` is given it as `image`.
+        """
+        self._transaction(Persist(None, 0, ()), self._row, piece)
 
     def save(self, persist: Persist) -> None:
         """Make it durable: one transaction, one sync. When this returns, it survives a power cut.
@@ -230,12 +286,14 @@ class Storage:
         if persist.hard_state is not None:
             row = replace(row, term=persist.hard_state.term, vote=persist.hard_state.vote)
         first, entries = persist.first, persist.entries
+        last = persist.image.base.last if persist.image and persist.received else self._last
         if first:
-            if not 1 <= first <= self._last + 1 or any(e.index != i for i, e in enumerate(entries, start=first)):
-                raise ValueError(f"entries from {first} do not continue a log that ends at {self._last}")
+            base = persist.base or self.base
+            if not base.last < first <= last + 1 or any(e.index != i for i, e in enumerate(entries, start=first)):
+                raise ValueError(f"entries from {first} do not continue a log that ends at {last}")
         elif entries:
             raise ValueError("entries without the index from which they replace the log")
-        self._transaction(row, first, entries)
+        self._transaction(persist, row)
 
     def close(self) -> None:
         """Release the directory. Nothing is lost by not calling this. May be called twice."""
@@ -250,10 +308,11 @@ class Storage:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _transaction(self, row: _Node, first: int, entries: tuple[Entry, ...]) -> None:
+    def _transaction(self, persist: Persist, row: _Node, piece: Piece | None = None) -> None:
         if self._broken is not None:
             raise StorageError(f"{self.directory} failed before ({self._broken}): restart the process")
         execute = self._conn.execute
+        first, entries, last = persist.first, persist.entries, self._last
         try:
             execute("BEGIN IMMEDIATE")
             if row is not self._row:
@@ -262,22 +321,25 @@ class Storage:
                     " seal = ? WHERE id = 1",
                     (*row.values(), row.seal()),
                 )
-            if first and first <= self._last:
+            if persist.image and persist.received:
+                last = persist.image.base.last
+                execute("DELETE FROM log WHERE idx > ?", (last,))
+            if first and first <= last:
                 execute("DELETE FROM log WHERE idx >= ?", (first,))
             if entries:
                 self._conn.executemany(
                     "INSERT INTO log (idx, term, kind, data, digest) VALUES (?, ?, ?, ?, ?)",
                     [(e.index, e.term, int(e.kind), e.data, e.digest) for e in entries],
                 )
+            images = self._images.stage(piece) if piece else self._images.write(persist)
             execute("COMMIT")
         except sqlite3.Error as error:
             raise self._failed(error) from error
         except BaseException:  # a number too large for SQLite, a signal's handler: nothing of it may stay
             self._roll_back()
             raise
-        self._row = row
-        if first:
-            self._last = first - 1 + len(entries)
+        self._row, self._images.state = row, images
+        self._last = first - 1 + len(entries) if first else last
 
     def _failed(self, error: sqlite3.Error) -> StorageError:
         """Undo the transaction; what to raise for it."""
@@ -315,6 +377,11 @@ class Storage:
         execute("PRAGMA synchronous = FULL")
         execute("PRAGMA fullfsync = ON")  # macOS only: there, fsync alone does not reach the platter
         execute("PRAGMA checkpoint_fullfsync = ON")
+        if schema < 2:  # written by a hacoord that knew no images
+            execute("BEGIN IMMEDIATE")
+            create_tables(self._conn)
+            execute(f"PRAGMA user_version = {SCHEMA}")
+            execute("COMMIT")
         rows = execute("SELECT cluster, node, disk, members, incarnation, term, vote, seal FROM node").fetchall()
         if len(rows) != 1:
             raise self._damaged(f"{len(rows)} identities instead of one")
@@ -328,44 +395,10 @@ class Storage:
         return row
 
     def _last_index(self) -> int:
-        return int(self._conn.execute("SELECT coalesce(max(idx), 0) FROM log").fetchone()[0])
+        return max(self.base.last, int(self._conn.execute("SELECT coalesce(max(idx), 0) FROM log").fetchone()[0]))
 
     def _damaged(self, what: str) -> StorageError:
         return StorageError(
             f"{self.directory / DATABASE} is damaged ({what}): start this node neither on it nor on an older copy, "
             "which would have forgotten votes and entries it promised; keep the directory and replace the node"
         )
-
-
-def _lock(directory: Path) -> int:
-    """Take the directory for this process; returns the descriptor that holds the lock. Raises StorageError, OSError."""
-    fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-    except BlockingIOError:
-        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(fd)
-        raise StorageError(f"{directory} is in use by process {holder}: stop it first") from None
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _make_directory(directory: Path) -> None:
-    """mkdir -p in which every new name is synced into its parent."""
-    if directory.is_dir():
-        return
-    _make_directory(directory.parent)
-    directory.mkdir(mode=0o700, exist_ok=True)
-    _sync(directory.parent)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -1,0 +1,48 @@
+"""A data directory as such: made, locked by one process, synced."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+LOCK = "node.lock"
+
+
+class StorageError(Exception):
+    """The data directory cannot be used, or did not take what it was given. The message says what to do next."""
+
+
+def lock_directory(directory: Path) -> int:
+    """Take the directory for this process; returns the descriptor that holds the lock. Raises StorageError, OSError."""
+    fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    except BlockingIOError:
+        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise StorageError(f"{directory} is in use by process {holder}: stop it first") from None
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def make_directory(directory: Path) -> None:
+    """mkdir -p in which every new name is synced into its parent."""
+    if directory.is_dir():
+        return
+    make_directory(directory.parent)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    sync(directory.parent)
+
+
+def sync(path: Path) -> None:
+    """Have what a file holds, or a directory names, on disk. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
