@@ -190,6 +190,7 @@ def test_every_key_is_looked_at(tmp_path: Path) -> None:
     """By a node, from its start to its end, or by the command line; a key that is taken and ignored misleads."""
     seen = {"secret_file", "log.format"}  # `hacoord serve` reads these
     seen |= {"tls.key", "tls.ca"}  # which are only looked at if there is a tls.cert: tests/test_tls.py
+    seen |= {"image.every", "image.keep"}  # where a state machine is hosted: tests/test_checkpoint.py
     watched = cast(Config, Watched(Config(election=Election(timeout=0.6, heartbeat=0.1)), seen))
     nodes = [Running(directory, FailsOnce(), config=watched).started() for directory in make(tmp_path, 2)]
     until(lambda: any(running.node.frontend.ready for running in nodes))

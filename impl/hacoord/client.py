@@ -219,8 +219,8 @@ class Client:
     def read(self, address: str, first: int = 1, last: int | None = None) -> Iterator[JournalEntry]:
         """The committed journal entries that this node has, from index `first` to `last`.
 
-        A node that lags behind has less than was acknowledged; see `linearizable_read`. Raises Unreachable,
-        RequestRefused.
+        A node that lags behind has less than was acknowledged; see `linearizable_read`. Raises Unreachable, and
+        RequestRefused when it has given the first of them up for an image: `status` says from where on it has them.
         """
         return self._entries(address, first, last, at_least=0)
 
@@ -261,6 +261,10 @@ class Client:
         if "error" in reply:
             raise RequestRefused(str(reply.get("reason")))
         return reply
+
+    def image(self, address: str) -> int:
+        """Have a node take an image of its journal, now; the last entry in it. Raises Unreachable."""
+        return cast(int, self.ask(address, {"op": "image"})["image"])
 
     def fault(self, address: str, fault: dict[str, object]) -> None:
         """Cut the node off (`{"block": [names]}`) or let it come back (`{"unblock": True}`): for tests of the cluster.

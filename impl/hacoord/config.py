@@ -70,6 +70,14 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Images:
+    """When a node that hosts a state machine takes an image of it, by itself, and gives up entries for that."""
+
+    every: int = number(50_000, 1, 1_000_000_000, "entries", "applied after an image, until the next one is taken")
+    keep: int = number(10_000, 0, 1_000_000_000, "entries", "in an image but kept, for who is only a little behind")
+
+
+@dataclass(frozen=True, slots=True)
 class StateChange:
     """How often and how long a change of the frontend's type is tried before the process gives up."""
 
@@ -147,6 +155,7 @@ class Config:
     trace: Trace = Trace()
     election: Election = Election()
     batch: Batch = Batch()
+    image: Images = Images()
     state_change: StateChange = StateChange()
     shutdown: Shutdown = Shutdown()
     http: Http = Http()

@@ -14,81 +14,25 @@ node.py.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from hacoord.config import Batch
 from hacoord.ha.frontend import Frontend
-from hacoord.machine import StateMachine
-from hacoord.raft.core import NotLeader, Role
-from hacoord.raft.log import epoch_of
-from hacoord.raft.messages import Kind, Ref
+from hacoord.machine import JournalEntry, StateMachine
+from hacoord.outcomes import OUTCOME_NAMES, Answer, NotLeader, Outcome, OutcomeUnknown, Overloaded, ReadPoint, Receipt
+from hacoord.raft.core import Role
+from hacoord.replay import GivenUp, Replay, ReplayFailed
 
 __all__ = [
-    "Journal", "JournalEntry", "NotLeader", "OutcomeUnknown", "Overloaded", "ReadPoint", "Receipt", "ReplayFailed",
+    "Answer", "GivenUp", "Journal", "JournalEntry", "NotLeader", "Outcome", "OutcomeUnknown", "Overloaded", "ReadPoint",
+    "Receipt", "ReplayFailed",
 ]  # fmt: skip
 
 MAX_DATA = 256 * 1024
 """The longest entry, in bytes: it must fit into a frame with room to spare."""
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The promise that an entry is committed: its place in the log, its leader's epoch, and the Ack as evidence.
-
-    `result` is what the state machine said when it applied the entry, None where there is no machine.
-    """
-
-    index: int
-    term: int
-    epoch: int
-    ack: Ref
-    result: object = None
-
-
-@dataclass(frozen=True, slots=True)
-class ReadPoint:
-    """A linearizable read: it sees the journal up to `index`, no less and no more; the ReadServe is the evidence."""
-
-    index: int
-    serve: Ref
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """One committed entry of the journal. Indexes have gaps where the log holds records of its own."""
-
-    index: int
-    term: int
-    epoch: int
-    data: bytes
-
-
-class Overloaded(Exception):
-    """Too many writes or reads are waiting; this one was not and will not be taken in."""
-
-
-class OutcomeUnknown(Exception):
-    """The write was proposed, and nobody can say whether it will be committed."""
-
-
-class ReplayFailed(Exception):
-    """A replay callback raised: what it keeps no longer follows the journal, so the process has to end."""
-
-
-Outcome = Receipt | ReadPoint | NotLeader | Overloaded | OutcomeUnknown
-Answer = Callable[[Outcome], None]
-
-OUTCOME_NAMES: dict[type[Outcome], str] = {
-    Receipt: "committed",
-    ReadPoint: "read",
-    NotLeader: "not_leader",
-    Overloaded: "overloaded",
-    OutcomeUnknown: "unknown",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +47,14 @@ class _Write:
 class Journal:
     """The journal of one node."""
 
-    def __init__(self, frontend: Frontend, batch: Batch, wake: Callable[[], None]) -> None:
-        """`wake` ends the loop's wait from another thread."""
+    def __init__(
+        self, frontend: Frontend, batch: Batch, wake: Callable[[], None], read_image: Callable[[], bytes] | None = None
+    ) -> None:
+        """`wake` ends the loop's wait from another thread; `read_image` returns the content of the image there is."""
         self._frontend = frontend
         self._batch = batch
         self._wake = wake
+        self._replay = Replay(frontend.raft, read_image)
         self._lock = threading.Lock()
         self._closed = False
         self._waiting: deque[_Write] = deque()
@@ -116,15 +63,10 @@ class Journal:
         self._reading: list[Answer] = []
         self._reads_waiting: list[Answer] = []
         self._due: list[tuple[Answer, Outcome]] = []
-        self._callbacks: list[Callable[[JournalEntry], None]] = []
-        self._machine: StateMachine | None = None
         # What the machine said of the entries that are still to be acknowledged here, by index.
         self._results: dict[int, object] = {}
-        self._epochs: list[tuple[int, int]] = []
         self.outcomes = dict.fromkeys(OUTCOME_NAMES.values(), 0)
         """What became of writes and reads so far, and how often."""
-        self.applied = 0
-        """Index of the last log entry that has been replayed."""
 
     # --- for the embedding system --------------------------------------------------------------------------------
 
@@ -171,26 +113,44 @@ class Journal:
     def read(self, first: int, last: int) -> list[JournalEntry]:
         """The journal's entries with first <= index <= last, as far as this node has replayed them.
 
-        A node that lags behind returns less than its leader would.
+        A node that lags behind returns less than its leader would. Raises GivenUp when the first of them are there no
+        more.
         """
-        # Entries up to `applied` never change or move, so that other threads may read them while the loop runs.
-        raft = self._frontend.raft
-        entries = map(raft.entry, range(max(first, 1), min(last, self.applied) + 1))
-        return [self._journal_entry(e.index, e.term, e.data) for e in entries if e.kind is Kind.WRITE]
+        return self._replay.read(first, last)
+
+    @property
+    def first(self) -> int:
+        """The first index that `read` can still be asked for."""
+        return self._replay.first
+
+    @property
+    def applied(self) -> int:
+        """Index of the last log entry that has been replayed."""
+        return self._replay.applied
 
     def on_entry(self, callback: Callable[[JournalEntry], None]) -> None:
         """Have every committed entry replayed to `callback`, in order, from the first one on after each start.
 
-        Call before the node runs. The callback runs in the node's loop: a slow one delays heartbeats, and one that
+        Where the node hosts a state machine, those that its image stands for are left out. Call before the node runs.
+        The callback runs in the node's loop: a slow one delays heartbeats, and one that
         raises ends the process.
         """
-        self._callbacks.append(callback)
+        self._replay.callbacks.append(callback)
 
     def host(self, machine: StateMachine) -> None:
         """Have every committed entry applied to the one state machine of this node. Call before the node runs."""
-        if self._machine is not None:
+        if self._replay.machine is not None:
             raise ValueError("a node hosts one state machine")
-        self._machine = machine
+        self._replay.machine = machine
+
+    @property
+    def hosts(self) -> bool:
+        """Whether there is a state machine."""
+        return self._replay.machine is not None
+
+    def image(self) -> Iterator[bytes]:
+        """The content of an image of what has been replayed (images.py). Raises ReplayFailed, now or later."""
+        return self._replay.image()
 
     # --- for the loop --------------------------------------------------------------------------------------------
 
@@ -269,26 +229,10 @@ class Journal:
 
     def replay(self) -> None:
         """Hand newly committed entries to the state machine and the callbacks. Raises ReplayFailed."""
-        raft = self._frontend.raft
-        while self.applied < raft.commit_index:
-            entry = raft.entry(self.applied + 1)
-            match entry.kind:
-                case Kind.EPOCH:
-                    self._epochs.append((entry.index, epoch_of(entry)))
-                case Kind.WRITE:
-                    self._apply(self._journal_entry(entry.index, entry.term, entry.data))
-            self.applied = entry.index
-
-    def _apply(self, entry: JournalEntry) -> None:
-        try:
-            if self._machine is not None:
-                result = self._machine.apply(entry.index, entry.data)
-                if self._proposed and entry.index >= self._proposed[0][0]:
-                    self._results[entry.index] = result
-            for callback in self._callbacks:
-                callback(entry)
-        except Exception as error:  # whatever the embedding system raises, the answer is the same
-            raise ReplayFailed(f"replay of entry {entry.index} failed: {error}") from error
+        results = self._replay.run()
+        if self._proposed:
+            first = self._proposed[0][0]
+            self._results |= {index: result for index, result in results.items() if index >= first}
 
     def acknowledge(self) -> None:
         """Record an Ack for what is committed now, or give up what this node, leading no more, can't vouch for."""
@@ -368,8 +312,3 @@ class Journal:
         self._due += [(answer, unknown) for _, _, answer in self._proposed]
         self._proposed.clear()
         self._results.clear()
-
-    def _journal_entry(self, index: int, term: int, data: bytes) -> JournalEntry:
-        """With the epoch of the newest epoch record before it in the log."""
-        position = bisect_right(self._epochs, (index,)) - 1
-        return JournalEntry(index, term, self._epochs[position][1] if position >= 0 else 0, data)

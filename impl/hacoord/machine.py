@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One committed entry of the journal. Indexes have gaps where the log holds records of its own."""
+
+    index: int
+    term: int
+    epoch: int
+    data: bytes
 
 
 class StateMachine(Protocol):
@@ -15,8 +27,14 @@ class StateMachine(Protocol):
     def apply(self, index: int, data: bytes) -> object:
         """Take in the committed entry at an index; what JSON can express of what came of it goes to its writer."""
 
-    def image(self) -> bytes:
-        """The whole state, as `restore` takes it."""
+    def image(self) -> bytes | Iterable[bytes]:
+        """The whole state, as `restore` takes it.
+
+        It is what the entries applied so far amount to. The bytes of a large state are better handed out bit by bit:
+        the node takes about a quarter of a megabyte each turn, so that nothing is held up, and goes on applying entries
+        meanwhile, of which the rest must show nothing. So make a copy first (of a dictionary whose values never change,
+        say) and then yield from that.
+        """
 
     def restore(self, image: bytes) -> None:
         """Become what the machine was whose image this is."""

@@ -18,9 +18,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from hacoord import __version__
+from hacoord.checkpoint import Checkpoint
 from hacoord.config import Address, Config, parse_address
 from hacoord.exits import MEANING, Exit, NodeFailed, failures
 from hacoord.frontends import view
@@ -34,7 +36,7 @@ from hacoord.pages import pages
 from hacoord.raft.core import Raft, Timing
 from hacoord.raft.group import founding
 from hacoord.raft.leadership import Limits
-from hacoord.raft.messages import Ref
+from hacoord.raft.messages import InstallSnapshot, Message, Ref
 from hacoord.raft.outbox import Outbox
 from hacoord.replies import entries, fate
 from hacoord.rights import OPERATIONS, Right
@@ -121,11 +123,15 @@ class Node:
             now=time.monotonic(),
             hard_state=hard_state,
             entries=log_entries,
+            base=self._storage.base,
+            image=self._storage.image,
+            founded=self._storage.founded,
             timing=Timing(config.election.timeout, config.election.heartbeat),
             limits=Limits(config.batch.entries, config.batch.bytes, config.batch.window),
         )
         self.frontend = Frontend(self._raft, self._outbox)
-        self.journal = Journal(self.frontend, config.batch, self._transport.wake)
+        self.journal = Journal(self.frontend, config.batch, self._transport.wake, self._storage.read_image)
+        self._checkpoint = Checkpoint(self._raft, self.journal, config.image, self._storage.stage)
         self._drain = config.election.timeout
         self._shutdown = config.shutdown
         # Who asked for the handover under way, and to whom.
@@ -245,6 +251,7 @@ class Node:
         self._speak()
         try:
             self.journal.replay()
+            self._checkpoint.turn()
         except ReplayFailed as error:
             raise NodeFailed(Exit.REPLAY, str(error)) from error
         if self.frontend.stopped:
@@ -259,7 +266,7 @@ class Node:
 
     def _patience(self) -> float:
         """Seconds the loop may sleep."""
-        if self.journal.has_waiting or self._calls:
+        if self.journal.has_waiting or self._calls or self._checkpoint.under_way:
             return 0.0
         deadline = self.frontend.deadline()
         if self._http is not None:
@@ -275,7 +282,7 @@ class Node:
                 self._monitor.traced(events)
                 self._traced = Ref(self._traced.node, self._traced.inc, events[-1].seq)
             for message in messages:
-                self._transport.send(message)
+                self._transport.send(self._filled(message))
             # Before the sync: what need not wait for it travels while it runs.
             self._transport.flush()
             write = self._raft.to_persist()
@@ -285,6 +292,13 @@ class Node:
             self._storage.save(write)
             self._monitor.synced(write, time.monotonic() - began)
             self._raft.persisted()
+
+    def _filled(self, message: Message) -> Message:
+        """With the part of the image that the core leaves to its driver."""
+        match message:
+            case InstallSnapshot(image=image, offset=offset, wanted=True):
+                return replace(message, data=self._storage.image_part(image, offset))
+        return message
 
     def _way_out(self) -> Iterator[None]:
         """What to do before a wanted end, from turn to turn: be seen to leave, let another lead, finish the writes."""
@@ -355,13 +369,15 @@ class Node:
             case {"op": "status"}:
                 self._reply(request, self.status())
             case {"op": "frontends"}:
-                self._reply(request, {"node": self.name, "frontends": view(self._raft, self._monitor)})
+                self._reply(request, {"node": self.name, "frontends": view(self._raft, self.members, self._monitor)})
             case {"op": "read_point"}:
                 self.journal.submit_read(lambda outcome: self._reply(request, self.outcome(outcome)))
             case {"op": "read", "first": int(first), "last": int(last)}:
                 self._reply(request, entries(self.journal, first, last))
             case {"op": "transfer", "to": str() | None as to, "timeout": float(timeout), "force": bool(force)}:
                 self._transfer(request, to, timeout, force)
+            case {"op": "image"}:
+                self._checkpoint.request(lambda last: self._reply(request, {"image": last}))
             case {"op": "fault", **fault}:
                 self._reply(request, self._fault(fault))
             case {"op": str(operation)} if operation in self._handlers:
@@ -421,6 +437,8 @@ class Node:
             "leader_address": self.members.get(raft.leader) if raft.leader else None,
             "last": raft.last,
             "commit": raft.commit_index,
+            "image": raft.newest_image.base.last if raft.newest_image else 0,
+            "first": self.journal.first,
             "ready": frontend.ready,
             "applied": self.journal.applied,
             "healthy": self._monitor.health()[0],

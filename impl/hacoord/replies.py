@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from hacoord.journal import Journal, NotLeader, Outcome, OutcomeUnknown, Overloaded, ReadPoint, Receipt
+from hacoord.journal import GivenUp, Journal, NotLeader, Outcome, OutcomeUnknown, Overloaded, ReadPoint, Receipt
 
 READ_LIMIT = 1 << 20
 """A reply to `read` holds entries of this many bytes at most, and always one if there is one."""
@@ -34,6 +34,8 @@ def entries(journal: Journal, first: int, last: int) -> dict[str, object]:
     size = 0
     applied = journal.applied
     at = max(first, 1)
+    if at < journal.first:
+        return {"error": "given_up", "reason": str(GivenUp(journal.first)), "first": journal.first}
     while at <= min(last, applied) and size < READ_LIMIT:
         for entry in journal.read(at, at):
             size += len(entry.data) + 100  # and what JSON puts around it

@@ -23,6 +23,7 @@ OPERATIONS: dict[str, Right] = {
     "read": Right.READ,
     "read_point": Right.READ,
     "append": Right.WRITE,
+    "image": Right.ADMIN,
     "transfer": Right.ADMIN,
     "fault": Right.ADMIN,
 }

@@ -1,4 +1,0 @@
----------------------- MODULE HACoordinationAnyLogDeep ----------------------
-(* HACoordinationAnyLog with random behaviours of five nodes.              *)
-EXTENDS MCHACoordinationDeep, HACoordinationAnyLog
-=============================================================================

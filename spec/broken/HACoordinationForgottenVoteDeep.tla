@@ -1,4 +1,0 @@
------------------- MODULE HACoordinationForgottenVoteDeep -------------------
-(* HACoordinationForgottenVote with random behaviours of five nodes.       *)
-EXTENDS MCHACoordinationDeep, HACoordinationForgottenVote
-=============================================================================

@@ -1,4 +1,0 @@
--------------------- MODULE HACoordinationStaleStoreDeep --------------------
-(* HACoordinationStaleStore with random behaviours of five nodes.          *)
-EXTENDS MCHACoordinationDeep, HACoordinationStaleStore
-=============================================================================
