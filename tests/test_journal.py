@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from math import inf
 
 import pytest
 
@@ -22,7 +23,8 @@ from hacoord.journal import (
 )
 from hacoord.raft.core import Raft, Timing
 from hacoord.raft.group import founding
-from hacoord.raft.messages import Appended, Message, Ref, Vote
+from hacoord.raft.log import epoch_record
+from hacoord.raft.messages import EMPTY_DIGEST, Appended, AppendEntries, Entry, Kind, Message, Ref, Vote
 from hacoord.raft.outbox import Event, Outbox
 
 WAIT = 10.0
@@ -38,7 +40,8 @@ class Leader:
         self.raft = Raft("n1", group, outbox, now=0.0, timing=Timing(1.0, 0.1), rng=random.Random(1))
         self.frontend = Frontend(self.raft, outbox)
         self.woken = 0
-        self.journal = Journal(self.frontend, batch or Batch(), self._wake)
+        self.now = 5.0
+        self.journal = Journal(self.frontend, batch or Batch(), self._wake, clock=lambda: self.now)
         self.said: list[Event] = []
         self.answers: list[Outcome] = []
         self.entries: list[JournalEntry] = []
@@ -65,7 +68,7 @@ class Leader:
         self.hear(Appended("n2", "n1", PEER, self.raft.term, True, self.raft.last, PEER))
 
     def hear(self, message: Message) -> None:
-        self.frontend.step(message, 5.0)
+        self.frontend.step(message, self.now)
         self.speak()
 
     def speak(self) -> None:
@@ -257,3 +260,80 @@ def test_append_to_a_closed_journal_is_refused_at_once() -> None:
     leader.journal.close()
     with pytest.raises(NotLeader):
         leader.journal.append(b"x", WAIT)
+
+
+# --- how old what can be read may be
+
+
+def told(node: Leader, commit: int, *entries: Entry) -> None:
+    """n2 leads, and says what is committed; then the loop of n1 has its turn."""
+    prev = entries[0].index - 1 if entries else node.raft.last
+    prev_term = node.raft.log.term_at(prev)
+    node.hear(AppendEntries("n2", "n1", PEER, 1, prev, prev_term, entries, commit, PEER))
+    node.turn()
+
+
+def log_of(count: int) -> list[Entry]:
+    log = [Entry.after(EMPTY_DIGEST, 1, 1, Kind.EPOCH, epoch_record(1, "n2"))]
+    while len(log) < count:
+        log.append(Entry.after(log[-1].digest, len(log) + 1, 1, Kind.WRITE, b"x"))
+    return log
+
+
+def test_who_has_heard_nobody_can_read_nothing() -> None:
+    node = Leader()
+    node.turn()
+    assert node.journal.staleness() == inf
+    assert not node.journal.can_read(1e9)
+
+
+def test_a_follower_is_as_fresh_as_the_last_word_it_has_caught_up_with() -> None:
+    node, log = Leader(), log_of(9)
+    told(node, 2, *log[:2])
+    assert node.journal.staleness() == 0
+    node.now = 8.0
+    assert node.journal.staleness() == 3
+    assert node.journal.can_read(3)
+    assert not node.journal.can_read(2.9)
+    told(node, 9, *log[2:4])  # 9 are committed, and it has 4 of them
+    assert node.journal.applied == 4
+    assert node.journal.staleness() == 3
+    node.now = 10.0
+    told(node, 9, *log[4:])
+    assert node.journal.staleness() == 0
+
+
+def test_a_laggard_that_catches_up_is_as_old_as_the_word_it_reached_although_more_was_said_since() -> None:
+    node, log = Leader(), log_of(9)
+    told(node, 4, *log[:2])
+    node.now = 7.0
+    told(node, 8, *log[2:4])
+    assert node.journal.staleness() == 2  # the word of 5.0: there were 4
+    node.now = 9.0
+    told(node, 9, *log[4:8])
+    assert node.journal.staleness() == 2  # the word of 7.0: there were 8
+
+
+def test_what_is_not_applied_grows_old_although_the_leader_is_heard() -> None:
+    """StarRocks issue 79041: replay stood still, the heartbeats went on, and so did the reads."""
+    node, log = Leader(), log_of(3)
+    told(node, 2, *log[:2])
+    node.journal.replay = lambda: None  # type: ignore[method-assign]
+    for node.now in (6.0, 7.0, 8.0):
+        told(node, 3, *log[2:])
+    assert node.journal.staleness() == 3
+    assert node.raft.commit_index == 3
+
+
+def test_a_leader_is_as_fresh_as_its_quorum() -> None:
+    leader = Leader()
+    leader.elect()
+    assert leader.journal.is_ready
+    assert leader.journal.staleness() == 0
+    leader.now = 5.5
+    leader.frontend.tick(leader.now)
+    leader.turn()
+    assert leader.journal.staleness() == 0.5
+    leader.peer_stores()
+    leader.turn()
+    assert leader.journal.staleness() == 0

@@ -14,10 +14,12 @@ node.py.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from math import inf
 
 from hacoord.config import Batch
 from hacoord.ha.frontend import Frontend
@@ -48,13 +50,25 @@ class Journal:
     """The journal of one node."""
 
     def __init__(
-        self, frontend: Frontend, batch: Batch, wake: Callable[[], None], read_image: Callable[[], bytes] | None = None
+        self,
+        frontend: Frontend,
+        batch: Batch,
+        wake: Callable[[], None],
+        read_image: Callable[[], bytes] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`wake` ends the loop's wait from another thread; `read_image` returns the content of the image there is."""
+        """`wake` ends the loop's wait from another thread; `read_image` returns the content of the image there is.
+
+        `clock` is the one, in seconds, that the driver reads for the core.
+        """
         self._frontend = frontend
         self._batch = batch
         self._wake = wake
         self._replay = Replay(frontend.raft, read_image)
+        # As of when what is applied was all there was; and what a leader has said since, and when, that is not applied.
+        self._clock = clock
+        self._fresh_at = -inf
+        self._told: tuple[int, float] | None = None
         self._lock = threading.Lock()
         self._closed = False
         self._waiting: deque[_Write] = deque()
@@ -117,6 +131,25 @@ class Journal:
         more.
         """
         return self._replay.read(first, last)
+
+    def staleness(self) -> float:
+        """For how many seconds what this node has applied may have been overtaken: inf if it has never been up to date.
+
+        It is the time since all was applied that a leader had said, then, to be committed; for a leader, since a quorum
+        answered it. No clock but this node's has a say in it, and it grows on when nothing arrives, or nothing is
+        applied any more. Who is cut off together with a leader that has not noticed yet may be up to two election
+        timeouts further behind.
+        """
+        return self._clock() - self._fresh_at
+
+    def can_read(self, max_staleness: float) -> bool:
+        """Whether `read`, and the state machine, show what is no more than so many seconds old."""
+        return self.staleness() <= max_staleness
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this node takes writes: it is the LEADER, and has written down that it is."""
+        return self._frontend.ready
 
     @property
     def first(self) -> int:
@@ -230,9 +263,21 @@ class Journal:
     def replay(self) -> None:
         """Hand newly committed entries to the state machine and the callbacks. Raises ReplayFailed."""
         results = self._replay.run()
+        self._freshen()
         if self._proposed:
             first = self._proposed[0][0]
             self._results |= {index: result for index, result in results.items() if index >= first}
+
+    def _freshen(self) -> None:
+        """See whether all that a leader had said to be committed is applied; what it says meanwhile waits its turn."""
+        for word in (self._told, self._frontend.raft.told):
+            if word is None:
+                continue
+            if word[0] > self.applied:
+                self._told = word
+                return
+            self._told = None
+            self._fresh_at = max(self._fresh_at, word[1])
 
     def acknowledge(self) -> None:
         """Record an Ack for what is committed now, or give up what this node, leading no more, can't vouch for."""

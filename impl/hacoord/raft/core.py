@@ -150,6 +150,7 @@ class Raft:
         self._matched = 0
         self._leader_commit: tuple[int, Ref | None] = (0, None)
         self._owes_answer = False
+        self._told: tuple[int, float] | None = None
         self._wait_for_election()
 
     # --- what drivers call ---------------------------------------------------------------------------------------
@@ -188,6 +189,18 @@ class Raft:
     def progress(self) -> dict[str, tuple[int, float]]:
         """As a leader: for each peer, how far it is known to have stored the log, and when it answered last."""
         return self._leadership.progress if self._leadership else {}
+
+    @property
+    def told(self) -> tuple[int, float] | None:
+        """What was committed, by a leader's word, and when that was, in seconds; None if nobody has said yet.
+
+        A leader's own word counts as of the time at which a quorum had last answered it.
+        """
+        if self._leadership is None:
+            return self._told
+        if not self.fenced:
+            return None
+        return self.commit_index, self._leadership.heard_by(self.voters, self.quorum - 1, self._now)
 
     def entry(self, index: int) -> Entry:
         """The log entry at an index; IndexError when there is none."""
@@ -625,6 +638,7 @@ class Raft:
     def _on_append_entries(self, m: AppendEntries) -> None:
         if not self._follow(m):
             return
+        self._told = m.commit, self._now
         if m.read:
             self.reads.confirm(self.term, m.read)
         if not self.log.holds(m.prev, m.prev_term):

@@ -85,6 +85,11 @@ class Leadership:
         """For each peer, how far it is known to have stored the log, and when it answered last."""
         return {name: (peer.match, peer.heard) for name, peer in self._peers.items()}
 
+    def heard_by(self, voters: Iterable[str], count: int, now: float) -> float:
+        """Since when so many of these voters have answered; now, if it takes none."""
+        heard = sorted((self._peers[name].heard for name in voters if name in self._peers), reverse=True)
+        return heard[count - 1] if 0 < count <= len(heard) else now
+
     def stores(self, names: Iterable[str]) -> dict[str, tuple[int, Ref]]:
         """How far each of these peers is known to have stored the log of this term, and the Store that says so."""
         peers = ((name, self._peers[name]) for name in names if name in self._peers)
