@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from test_node import WAIT, Running, make, until
+from test_node import SECRET, WAIT, Running, make, until
 
 from hacoord.cli import main
+from hacoord.client import Client
 from hacoord.config import (
     SETTINGS,
     Config,
@@ -196,6 +197,9 @@ def test_every_key_is_looked_at(tmp_path: Path) -> None:
     until(lambda: any(running.node.frontend.ready for running in nodes))
     nodes.sort(key=lambda running: running.node.frontend.ready)
     nodes[1].node.journal.append(b"x", WAIT)
+    host, port = nodes[1].node.address
+    with Client([f"{host}:{port}"], SECRET) as client:
+        client.status(f"{host}:{port}")
     assert [nodes[1].stop(), nodes[0].stop()] == [Exit.STOPPED] * 2
     assert SETTINGS.keys() - seen == set()
 

@@ -11,6 +11,7 @@ from test_three_processes import client as client  # a fixture
 from test_three_processes import cluster as cluster  # a fixture
 
 from hacoord.client import Client, RequestRefused
+from hacoord.frames import PROTOCOL
 from hacoord.node import Exit
 
 
@@ -44,10 +45,20 @@ def test_a_leader_hands_over_to_whom_it_is_told(cluster: Cluster, client: Client
     cluster.judge()
 
 
-def test_nodes_are_restarted_one_after_the_other_under_a_writing_client(cluster: Cluster, client: Client) -> None:
-    """Nobody has to be waited for: every write is acknowledged, and every node ends with 0."""
+@pytest.mark.parametrize("old", [None, 1], ids=["restart", "upgrade"])
+def test_nodes_are_restarted_one_after_the_other_under_a_writing_client(
+    cluster: Cluster, client: Client, old: int | None
+) -> None:
+    """Every write is acknowledged, and every node ends with 0; also when the nodes spoke an older protocol before."""
+    settings = cluster.directory / "hacoord.toml"
+    new = settings.read_text()
+    if old is not None:
+        settings.write_text(f"{new}[protocol]\nnewest = {old}\n")
     cluster.start(*NODES)
-    cluster.leader()
+    leader = cluster.leader()
+    if old is not None:
+        assert set(cluster.protocols(leader).values()) == {old}
+    settings.write_text(new)
     over = threading.Event()
     failures: list[str] = []
     written: list[int] = []
@@ -74,6 +85,8 @@ def test_nodes_are_restarted_one_after_the_other_under_a_writing_client(cluster:
         over.set()
         writer.join(PATIENCE)
     assert not failures
+    leader = cluster.leader()
+    cluster.until("all speak the newest", lambda: set(cluster.protocols(leader).values()) == {PROTOCOL})
     assert len(set(written)) == len(written)
     cluster.stop()
     cluster.judge()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -99,6 +100,11 @@ class Cluster:
 
         self.until("one leader, followed by all", settled)
         return found[0]
+
+    def protocols(self, node: str) -> dict[str, int]:
+        """The version of the protocol that a node speaks with each other node it is connected to."""
+        found = self.status(node).get("protocols")
+        return {} if not isinstance(found, dict) else found
 
     def follows(self, node: str) -> None:
         self.until(f"{node} follows", lambda: self.status(node).get("type") == "FOLLOWER")
@@ -284,3 +290,25 @@ def test_the_command_line_writes_reads_and_shows(cluster: Cluster) -> None:
     code, said = run("status", *addresses)
     assert code == 1
     assert said.count("cannot reach") == 3
+
+
+def test_a_node_with_a_cleared_directory_is_kept_out(cluster: Cluster, client: Client) -> None:
+    """Made anew under its old name it has forgotten its votes; those who know it let it take no part (incident 12)."""
+    cluster.start(*NODES)
+    leader = cluster.leader()
+    cluster.write(client, 3)
+    victim = next(node for node in NODES if node != leader)
+    cluster.processes[victim].kill()
+    cluster.processes[victim].wait(PATIENCE)
+    (cluster.directory / victim).rename(cluster.directory / "old")
+    cluster.init(victim, cluster.name)
+    code, said = cluster.refused(victim)
+    assert code == Exit.REFUSED
+    assert "came with another data directory before" in said
+    shutil.rmtree(cluster.directory / victim)
+    (cluster.directory / "old").rename(cluster.directory / victim)
+    cluster.start(victim)
+    cluster.follows(victim)
+    cluster.write(client, 3)
+    cluster.stop()
+    cluster.judge()

@@ -36,6 +36,7 @@ from hacoord.frames import (
     encode_json,
     encode_message,
     frame,
+    since,
 )
 from hacoord.handshake import STRANGER, Dialer, HandshakeRefused, Hello, Listener
 from hacoord.raft.messages import Appended, AppendEntries, Entry, Kind, Message, Ref, RequestVote, TimeoutNow, Vote
@@ -206,7 +207,7 @@ def test_both_ends_learn_who_the_other_is() -> None:
     [
         ({"cluster": "c2"}, "node a is of cluster c1, not of c2"),
         ({"cluster": None}, "node a is of cluster c1, not of None"),
-        ({"protocol": 2}, "b speaks protocol version 2, this end 1"),
+        ({"protocol": 9, "oldest": 7}, "b speaks protocol version 7 to 9, this end 1 to 2: upgrade"),
         ({"name": "a"}, "two nodes have one name"),
         ({"name": "z"}, "who is that"),
         ({"to": "c"}, "this is node a, not c"),
@@ -219,7 +220,7 @@ def test_who_knows_the_secret_is_told_why_it_is_refused(changes: dict[str, objec
     assert dialer.peer is None
 
 
-@pytest.mark.parametrize("changes", [{}, {"cluster": "c2"}, {"protocol": 2}, {"name": "a"}, {"name": "z"}])
+@pytest.mark.parametrize("changes", [{}, {"cluster": "c2"}, {"protocol": 9, "oldest": 9}, {"name": "a"}, {"name": "z"}])
 def test_who_does_not_know_it_learns_nothing(changes: dict[str, object]) -> None:
     dialer, other = Dialer(hello(**changes), b"a guess"), listener()
     challenge = other.receive(dialer.hello)
@@ -229,6 +230,27 @@ def test_who_does_not_know_it_learns_nothing(changes: dict[str, object]) -> None
     assert caught.value.reply == b'{"stranger":true}'
     with pytest.raises(HandshakeRefused, match=STRANGER):
         dialer.receive(caught.value.reply)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "spoken"),
+    [((1, 1), (1, 2), 1), ((1, 2), (1, 2), 2), ((2, 3), (1, 2), 2), ((2, 3), (1, 1), 0), ((1, 9), (1, 2), 2)],
+)
+def test_two_ends_speak_the_newest_version_that_both_know(
+    mine: tuple[int, int], theirs: tuple[int, int], spoken: int
+) -> None:
+    me, other = (hello(oldest=oldest, protocol=newest) for oldest, newest in (mine, theirs))
+    assert me.spoken(other) == other.spoken(me) == spoken
+
+
+@given(messages)
+def test_an_older_version_leaves_out_what_it_does_not_know(message: Message) -> None:
+    if since(message) == 1:
+        decoded = decode_message(encode_message(message, 1), 1)
+        assert decoded == (dataclasses.replace(message, heir=False) if isinstance(message, RequestVote) else message)
+    else:
+        with pytest.raises(FrameError, match="version 1"):
+            decode_message(encode_message(message), 1)
 
 
 def test_a_client_may_take_any_cluster_a_node_may_not() -> None:
@@ -253,12 +275,12 @@ def test_a_listener_without_the_secret_is_found_out() -> None:
         (Hello("c2", "a", INC, "node"), "of cluster c2, not of c1"),
         (Hello("c1", "x", INC, "node"), "node x listens at the address of a"),
         (Hello("c1", "a", INC, "client"), "is no node"),
-        (Hello("c1", "a", INC, "node", None, 7), "protocol version 7"),
+        (Hello("c1", "a", INC, "node", None, 7, None, 7), "protocol version 7"),
     ],
 )
 def test_the_dialer_judges_the_listener_too(me: Hello, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     other = listener()
-    other._me = me
+    other.me = me
     monkeypatch.setattr(other, "_refusal", lambda _: None)
     with pytest.raises(HandshakeRefused, match=reason):
         shake(Dialer(hello(), SECRET), other)
@@ -692,6 +714,39 @@ def test_a_node_that_dies_over_a_request_leaves_it_unanswered(net: Net) -> None:
     net.monkeypatch.setattr(net, "turn", die)
     with pytest.raises(RequestUnanswered):
         net.in_thread(lambda: client.request({}))
+
+
+def test_a_request_sent_as_the_node_ends_is_known_not_to_have_been_read(net: Net) -> None:
+    """One was read and not answered: its outcome is unknown. The other, just sent, was not: it may be sent again."""
+    a = net.add("a")
+    read, unread = net.client(a, name="one"), net.client(a, name="two")
+    sent = threading.Event()
+    send = unread._send
+
+    def and_say_so(body: bytes) -> None:
+        send(body)
+        sent.set()
+
+    net.monkeypatch.setattr(unread, "_send", and_say_so)
+    errors: dict[str, type[Exception]] = {}
+
+    def ask(name: str, client: ClientConnection) -> None:
+        try:
+            client.request({})
+        except (ConnectionFailed, RequestUnanswered) as error:
+            errors[name] = type(error)
+
+    threads = [threading.Thread(target=ask, args=each) for each in (("read", read), ("unread", unread))]
+    threads[0].start()
+    net.until(lambda: net.got["a"])
+    threads[1].start()
+    assert sent.wait(PATIENCE)
+    a.farewell()
+    a.close()
+    net.all.clear()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert errors == {"read": RequestUnanswered, "unread": ConnectionFailed}
 
 
 def test_an_answer_that_is_too_large_is_answered_all_the_same(net: Net) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hacoord.frames import OLDEST, PROTOCOL
 from hacoord.settings import (
     Address,
     ConfigError,
@@ -141,6 +142,15 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
+class Protocol:
+    """What this node says to others."""
+
+    newest: int = number(
+        PROTOCOL, OLDEST, PROTOCOL, "version", "no newer version of the protocol is spoken"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything `hacoord serve` needs to know beside its data directory."""
 
@@ -158,6 +168,7 @@ class Config:
     image: Images = Images()
     state_change: StateChange = StateChange()
     shutdown: Shutdown = Shutdown()
+    protocol: Protocol = Protocol()
     http: Http = Http()
     log: Log = Log()
     connections: Connections = Connections()

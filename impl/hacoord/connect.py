@@ -7,7 +7,7 @@ import select
 import socket
 import time
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from hacoord.frames import MAX_FRAME, FrameError, FrameReader, TransportError, decode_json, encode_json, frame
 from hacoord.handshake import LIMIT, Dialer, HandshakeRefused, Hello
@@ -29,7 +29,8 @@ class ClientConnection:
     """Connects and proves the secret, or a token, at once; with `certificates`, over TLS.
 
     `timeout` is in seconds, for connecting and for each request. With `cluster` None any cluster will do: only for
-    asking a node who it is. `peer` is the node reached. Raises ConnectionFailed, or HandshakeRefused with the reason.
+    asking a node who it is. With `disk` this is a node, which asks whether it would be let in. `peer` is the node
+    reached. Raises ConnectionFailed, or HandshakeRefused with the reason.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class ClientConnection:
         inc: str,
         timeout: float = 5.0,
         certificates: Certificates | None = None,
+        disk: str | None = None,
     ) -> None:
         self._tls = certificates.dial() if certificates is not None else None
         self._address = f"{address[0]}:{address[1]}"
@@ -55,7 +57,8 @@ class ClientConnection:
         self._open = True
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            dialer = Dialer(Hello(cluster, name, inc, "client"), secret)
+            role: Literal["node", "client"] = "client" if disk is None else "node"
+            dialer = Dialer(Hello(cluster, name, inc, role, disk=disk), secret)
             deadline = time.monotonic() + timeout
             self._send(dialer.hello)
             while dialer.peer is None:
@@ -91,6 +94,10 @@ class ClientConnection:
             self._socket.settimeout(self._timeout)
             self._send(data)
             answer = decode_json(self._next(MAX_FRAME, deadline))
+            match answer:
+                case [0, {"closing": int(newest)}] if newest < self._number:
+                    self.close()
+                    raise ConnectionFailed(f"{self._address} is ending, and has not read the request: try another node")
         except (OSError, FrameError, HandshakeRefused) as error:
             self.close()
             raise RequestUnanswered(f"no answer from {self._address}: {error}") from error

@@ -74,6 +74,11 @@ class Connection:
         """Who is at the other end, once that is proved."""
         return self.handshake.peer
 
+    @property
+    def protocol(self) -> int:
+        """The version of the protocol that both ends speak, once the other one is known."""
+        return self.handshake.me.spoken(self.peer) if self.peer else 0
+
     def __str__(self) -> str:
         return f"{self.peer.role} {self.peer.name} ({self.where})" if self.peer else self.where
 
@@ -134,6 +139,21 @@ class Connection:
             return tls.receive(data)
         finally:  # also what tells the other end that it is refused
             self.unsent += tls.outgoing()
+
+    def finish(self) -> int:
+        """Nothing more will be sent, nor what arrives be looked at; returns the descriptor to wait on for `discard`."""
+        with contextlib.suppress(OSError):  # it is closed already
+            self._sock.shutdown(socket.SHUT_WR)
+        return self._sock.fileno()
+
+    def discard(self) -> bool:
+        """Read what has arrived, for nothing; whether the other end has closed."""
+        try:
+            return not self._sock.recv(_CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def close(self) -> None:
         """Once only."""

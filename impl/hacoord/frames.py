@@ -5,8 +5,14 @@ A frame is a 4-byte big-endian length and that many bytes of body. The body of a
     tag (1 byte) | header length (4 bytes) | header (a JSON array) | entry table | data of all entries
 
 with one row (term, kind, size of data, digest) per entry in the table; only AppendEntries has the last two. An entry's
-index is not sent: entries follow `prev`. In an InstallSnapshot a part of the image follows the header. Decoding is
-strict: whatever is not exactly this raises FrameError.
+index is not sent: entries follow `prev`. In an InstallSnapshot a part of the image follows the header.
+
+Version 2 of the protocol has TimeoutNow, `heir` in RequestVote, entries with configurations, Removed, InstallSnapshot
+and Received. To a peer that speaks 1 they are not sent, as if they had been lost: no safety depends on their arrival. A
+handover to such a peer comes to nothing; where the group has changed, or the peer lacks entries that were given up, it
+is told of nothing more before it is upgraded.
+
+Decoding is strict: whatever is not exactly this raises FrameError.
 """
 
 from __future__ import annotations
@@ -35,6 +41,12 @@ from hacoord.raft.messages import (
 )
 from hacoord.raft.transfer import CHECKSUM_SIZE
 
+PROTOCOL = 2
+"""The newest version of the protocol that this code speaks."""
+OLDEST = 1
+"""The oldest one. Two ends speak the newest that both know, so that nodes can be upgraded one after the other."""
+HANDOVER_SINCE = CHANGES_SINCE = IMAGES_SINCE = 2
+"""The first versions with TimeoutNow, with groups that change, and with images."""
 MAX_FRAME = 8 * 1024 * 1024
 """Default limit of a frame's body, in bytes."""
 
@@ -132,8 +144,23 @@ def is_inc(value: object) -> bool:
     return type(value) is str and _INC.fullmatch(value) is not None
 
 
-def encode_message(message: Message) -> bytes:
-    """The body of a Raft message's frame."""
+def since(message: Message) -> int:
+    """The version of the protocol that can first say this message."""
+    match message:
+        case TimeoutNow():
+            return HANDOVER_SINCE
+        case Removed():
+            return CHANGES_SINCE
+        case InstallSnapshot() | Received():
+            return IMAGES_SINCE
+        case AppendEntries(entries=entries) if any(entry.kind is Kind.CONFIGURATION for entry in entries):
+            return CHANGES_SINCE
+        case _:
+            return 1
+
+
+def encode_message(message: Message, protocol: int = PROTOCOL) -> bytes:
+    """The body of a Raft message's frame, in a version of the protocol that has it."""
     m = message
     if isinstance(m, AppendEntries):
         entries = m.entries
@@ -144,7 +171,8 @@ def encode_message(message: Message) -> bytes:
     if isinstance(m, Appended):
         return _pack(_APPENDED, [m.src, m.dst, m.ref, m.term, m.ok, m.match, m.store, m.read, m.confirm])
     if isinstance(m, RequestVote):
-        return _pack(_REQUEST_VOTE, [m.src, m.dst, m.ref, m.term, m.last, m.last_term, m.pre, m.campaign, m.heir])
+        header = [m.src, m.dst, m.ref, m.term, m.last, m.last_term, m.pre, m.campaign]
+        return _pack(_REQUEST_VOTE, [*header, m.heir] if protocol >= HANDOVER_SINCE else header)
     if isinstance(m, TimeoutNow):
         return _pack(_TIMEOUT_NOW, [m.src, m.dst, m.ref, m.term])
     if isinstance(m, InstallSnapshot):
@@ -157,8 +185,8 @@ def encode_message(message: Message) -> bytes:
     return _pack(_VOTE, [m.src, m.dst, m.ref, m.term, m.granted, m.pre, m.grant])
 
 
-def decode_message(body: bytes) -> Message:
-    """The Raft message in a frame's body. Raises FrameError."""
+def decode_message(body: bytes, protocol: int = PROTOCOL) -> Message:
+    """The Raft message in a frame's body, of a version of the protocol. Raises FrameError."""
     if len(body) < _HEAD.size:
         raise FrameError("a message that ends in its head")
     tag, size = _HEAD.unpack_from(body)
@@ -171,10 +199,15 @@ def decode_message(body: bytes) -> Message:
     header = decode_json(body[_HEAD.size : end])
     if not isinstance(header, list):
         raise FrameError("the header of a message is not an array")
+    if tag == _REQUEST_VOTE and protocol < HANDOVER_SINCE:
+        header.append(False)
     try:
-        return decoder(header, body, end)
+        message = decoder(header, body, end)
     except ValueError as error:  # too few or too many fields
         raise FrameError(f"malformed message: {error}") from None
+    if protocol < PROTOCOL and since(message) > protocol:
+        raise FrameError(f"a message that version {protocol} of the protocol does not have")
+    return message
 
 
 def _decode_request_vote(header: list[object], body: bytes, end: int) -> Message:

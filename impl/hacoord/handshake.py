@@ -22,11 +22,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, Protocol, cast
 
-from hacoord.frames import FrameError, TransportError, decode_object, encode_json, is_inc, is_name
+from hacoord.frames import OLDEST, PROTOCOL, FrameError, TransportError, decode_object, encode_json, is_inc, is_name
 from hacoord.rights import Right
 from hacoord.tokens import KEY_SIZE, Token, Verifier, verifier
 
-PROTOCOL = 1
 LIMIT = 1024
 """A frame of the handshake is at most this many bytes."""
 STRANGER = "authentication failed: the two ends do not have the same secret"
@@ -46,7 +45,9 @@ class HandshakeRefused(TransportError):
 @dataclass(frozen=True, slots=True)
 class Hello:
     """Who speaks. `cluster` is None for a client that takes any; `to` is the node to be reached, None for any; `token`
-    is the name of a client's token, None if it has the secret."""
+    is the name of a client's token, None if it has the secret. It knows the protocol's versions `oldest` to `protocol`.
+    `disk` is the identity of a node's data directory.
+    """
 
     cluster: str | None
     name: str
@@ -55,11 +56,19 @@ class Hello:
     to: str | None = None
     protocol: int = PROTOCOL
     token: str | None = None
+    oldest: int = OLDEST
+    disk: str | None = None
+
+    def spoken(self, other: Hello) -> int:
+        """The version that two ends speak with each other; 0 if there is none."""
+        version = min(self.protocol, other.protocol)
+        return version if version >= max(self.oldest, other.oldest) else 0
 
 
 class Handshake(Protocol):
     """One end. Feed it the bodies that arrive until `peer` is set. `token` is what a client has proved."""
 
+    me: Hello
     peer: Hello | None
     token: Verifier | None
 
@@ -77,7 +86,7 @@ class Dialer:
         self.peer: Hello | None = None
         self.token: Verifier | None = None
         self.hello = encode_json({**asdict(me), "nonce": secrets.token_hex(_NONCE)})
-        self._me = me
+        self.me = me
         self._secret = secret
         self._challenge: bytes | None = None
 
@@ -113,11 +122,11 @@ class Dialer:
             raise HandshakeRefused(f"whoever listens there does not know the {'token' if token else 'secret'}")
         if set(verdict) == {"refused"}:
             raise HandshakeRefused(str(verdict["refused"]))
-        peer, me = _hello(verdict), self._me
+        peer, me = _hello(verdict), self.me
         if peer.role != "node":
             raise HandshakeRefused("whoever listens there is no node")
-        if peer.protocol != PROTOCOL:
-            raise HandshakeRefused(_other_protocol(peer))
+        if not me.spoken(peer):
+            raise HandshakeRefused(_other_protocol(me, peer))
         if me.cluster is not None and peer.cluster != me.cluster:
             raise HandshakeRefused(f"node {peer.name} is of cluster {peer.cluster}, not of {me.cluster}")
         if me.to is not None and peer.name != me.to:
@@ -140,7 +149,7 @@ class Listener:
     ) -> None:
         self.peer: Hello | None = None
         self.token: Verifier | None = None
-        self._me = me
+        self.me = me
         self._secret = secret
         self._admit = admit
         self._find = find
@@ -160,7 +169,7 @@ class Listener:
         if reason is not None:
             raise HandshakeRefused(reason, self._verdict({"refused": reason}))
         self.peer = self._claimed
-        return self._verdict(asdict(self._me))
+        return self._verdict(asdict(self.me))
 
     def _proved(self, other: Hello, proof: object) -> bool:
         if other.token is None:
@@ -178,9 +187,9 @@ class Listener:
         return True
 
     def _refusal(self, other: Hello) -> str | None:
-        me = self._me
-        if other.protocol != PROTOCOL:
-            return _other_protocol(other)
+        me = self.me
+        if not me.spoken(other):
+            return _other_protocol(me, other)
         if other.cluster != me.cluster and not (other.role == "client" and other.cluster is None):
             return f"node {me.name} is of cluster {me.cluster}, not of {other.cluster}"
         if other.role == "node" and other.name == me.name:
@@ -238,15 +247,23 @@ def _hello(fields: dict[str, object]) -> Hello:
         raise FrameError("a hello to nobody")
     if not (isinstance(name, str) and is_name(name) and isinstance(inc, str) and is_inc(inc)):
         raise FrameError("a hello without a name")
-    if type(protocol) is not int:
+    oldest = fields.get("oldest", protocol)
+    if type(protocol) is not int or type(oldest) is not int:
         raise FrameError("a hello without a protocol version")
-    token = fields.get("token")
+    token, disk = fields.get("token"), fields.get("disk")
+    if not (disk is None or (isinstance(disk, str) and is_name(disk))):
+        raise FrameError("a hello with a disk that has no name")
     if role == "node" and token is None:
-        return Hello(cluster, name, inc, "node", to, protocol)
+        return Hello(cluster, name, inc, "node", to, protocol, None, oldest, disk)
     if role == "client" and (token is None or (isinstance(token, str) and is_name(token))):
-        return Hello(cluster, name, inc, "client", to, protocol, token)
+        return Hello(cluster, name, inc, "client", to, protocol, token, oldest)
     raise FrameError("a hello without a role")
 
 
-def _other_protocol(other: Hello) -> str:
-    return f"{other.name} speaks protocol version {other.protocol}, this end {PROTOCOL}: bring both to one version"
+def _other_protocol(me: Hello, other: Hello) -> str:
+    theirs, ours = _versions(other), _versions(me)
+    return f"{other.name} speaks protocol version {theirs}, this end {ours}: upgrade the older of the two"
+
+
+def _versions(hello: Hello) -> str:
+    return f"{hello.protocol}" if hello.oldest == hello.protocol else f"{hello.oldest} to {hello.protocol}"

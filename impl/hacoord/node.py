@@ -25,6 +25,7 @@ from hacoord import __version__
 from hacoord.checkpoint import Checkpoint
 from hacoord.config import Address, Config, parse_address
 from hacoord.exits import MEANING, Exit, NodeFailed, failures
+from hacoord.frames import HANDOVER_SINCE
 from hacoord.frontends import view
 from hacoord.ha.frontend import Frontend, FrontendType
 from hacoord.ha.state_change import Execution, IllegalTransition, StateChangeExecutor, StateChangeFailed
@@ -89,7 +90,7 @@ class Node:
             if certs is not None:
                 certs.check(name)
             tokens = TokensFile(config.tokens_file) if config.tokens_file is not None else None
-            _check_welcome(name, inc, cluster, secret, addresses, certs)
+            _check_welcome(name, inc, cluster, secret, addresses, certs, self._storage.disk)
             self._transport = Transport(
                 name=name,
                 inc=inc,
@@ -100,6 +101,9 @@ class Node:
                 certificates=certs,
                 tokens=tokens,
                 limits=config.connections,
+                protocol=config.protocol.newest,
+                disk=self._storage.disk,
+                refusal=self._storage.acquaintances.refusal,
             )
             undo.callback(self._transport.close)
             try:
@@ -223,7 +227,7 @@ class Node:
         self.journal.acknowledge()
         self.journal.answer()
         self._tell_of_handover()
-        self._transport.flush()
+        self._transport.farewell()
         if failure is not None:
             self._monitor.ended(failure.code, str(failure), planned=False)
             raise failure
@@ -306,7 +310,7 @@ class Node:
         leave_at = time.monotonic() + self._shutdown.notice
         while time.monotonic() < leave_at:
             yield
-        heir = self._raft.best_heir()
+        heir = self._best_heir()
         if self.frontend.ready and not self._raft.heir and heir:
             self.frontend.hand_over(heir, self._shutdown.patience)
         while self._raft.heir:
@@ -386,9 +390,14 @@ class Node:
                 reason = f"unknown operation {asked!r}, or wrong fields: was node {self.name} started for it?"
                 self._reply(request, {"error": "bad_request", "reason": reason})
 
+    def _best_heir(self) -> str | None:
+        """The voter to hand over to: one that answers, and whose version of the protocol knows how to be asked."""
+        able = [peer for peer, protocol in self._transport.protocols.items() if protocol >= HANDOVER_SINCE]
+        return self._raft.best_heir(able)
+
     def _transfer(self, request: ClientRequest, to: str | None, timeout: float, force: bool) -> None:
         """Begin to hand over; the reply comes when that is done, or has come to nothing."""
-        heir = to or self._raft.best_heir()
+        heir = to or self._best_heir()
         try:
             if heir is None:
                 raise ValueError(f"no other voter answers {self.name}: there is nobody to hand over to")
@@ -446,6 +455,7 @@ class Node:
             "start_time": self._monitor.started,
             "now": time.time(),
             "version": __version__,
+            "protocols": self._transport.protocols,
         }
 
     def _fault(self, fault: Mapping[str, object]) -> dict[str, object]:
@@ -469,6 +479,7 @@ def _check_welcome(
     secret: bytes,
     peers: Mapping[str, Address],
     certificates: Certificates | None,
+    disk: str,
 ) -> None:
     """Ask the peers that run whether they would let this node in. Raises NodeFailed if it could never have a majority.
 
@@ -478,8 +489,9 @@ def _check_welcome(
     for address in peers.values():
         try:
             ClientConnection(
-                address, cluster=cluster, secret=secret, name=name, inc=inc, timeout=0.5, certificates=certificates
-            ).close()
+                address, cluster=cluster, secret=secret, name=name, inc=inc, timeout=0.5, certificates=certificates,
+                disk=disk,
+            ).close()  # fmt: skip
         except ConnectionFailed:
             continue  # not running, or not yet
         except HandshakeRefused as refused:

@@ -35,6 +35,7 @@ class Clients:
     def __init__(self, tokens: TokensFile | None, requests: int, max_frame: int) -> None:
         self._connections: dict[int, Connection] = {}
         self._unanswered: dict[int, int] = {}
+        self._newest: dict[int, int] = {}  # the number of the last request read
         self._tokens = tokens
         self._most = requests
         self._max_frame = max_frame
@@ -46,11 +47,13 @@ class Clients:
         """A client has authenticated."""
         self._connections[connection.serial] = connection
         self._unanswered[connection.serial] = 0
+        self._newest[connection.serial] = 0
 
     def remove(self, connection: Connection) -> None:
         """A connection is closed, of a client or not."""
         self._connections.pop(connection.serial, None)
         self._unanswered.pop(connection.serial, None)
+        self._newest.pop(connection.serial, None)
 
     def asked(self, connection: Connection, body: bytes) -> ClientRequest | None:
         """What a client asks. None if that is one too many at a time: the answer is queued. Raises FrameError."""
@@ -61,6 +64,7 @@ class Clients:
             connection.serial, number, peer.name, peer.inc, request, self._right(connection), peer.token
         )
         self._unanswered[connection.serial] += 1
+        self._newest[connection.serial] = number
         if self._unanswered[connection.serial] <= self._most:
             return asked
         reason = f"{self._most} requests of this client are unanswered: wait for some of the answers"
@@ -79,6 +83,12 @@ class Clients:
             data = encode_json([request.number, error])
         connection.queue(data)
         return connection
+
+    def farewell(self) -> list[Connection]:
+        """Queue, as answer 0, that nothing after the last request read will be: what was sent since has no effect."""
+        for serial, connection in self._connections.items():
+            connection.queue(encode_json([0, {"closing": self._newest[serial]}]))
+        return list(self._connections.values())
 
     def _right(self, connection: Connection) -> Right:
         """What the client may do now: its token may have been removed since it connected."""

@@ -25,6 +25,7 @@ from typing import Self
 
 from sqlite_utils import Database
 
+from hacoord.acquaintances import Acquaintances
 from hacoord.directory import LOCK, StorageError, lock_directory, make_directory, sync
 from hacoord.image_store import Damaged, ImageStore, create_tables
 from hacoord.raft.messages import Base, Entry, HardState, Image, Kind, Persist, Piece
@@ -183,6 +184,7 @@ class Storage:
         try:
             self._row = self._open()
             self._images = ImageStore(self._conn)
+            self.acquaintances = Acquaintances(self._database)
             self._last = self._last_index()
             sync(directory)  # the WAL's own directory entry, whatever this SQLite was built to do
         except sqlite3.Error as error:

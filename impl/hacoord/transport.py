@@ -21,7 +21,7 @@ from math import inf
 from hacoord.config import Address, Connections
 from hacoord.connect import ClientConnection, ConnectionFailed, RequestUnanswered
 from hacoord.connection import Connection, Dial, log
-from hacoord.frames import MAX_FRAME, FrameError, TransportError, decode_message, encode_message
+from hacoord.frames import MAX_FRAME, PROTOCOL, FrameError, TransportError, decode_message, encode_message, since
 from hacoord.handshake import Dialer, Handshake, HandshakeRefused, Hello, Listener
 from hacoord.port import Port
 from hacoord.raft.messages import Message
@@ -36,14 +36,18 @@ __all__ = [
 
 # Seconds until the same refusal is logged again.
 SAY_AGAIN = 60.0
+# Seconds in which a client hears that this node ends: longer than a message is on its way.
+FAREWELL_TIME = 0.25
 
 
 class Transport:
     """One node's end of all its connections. Not thread-safe, but for `wake`.
 
     `peers` are the other nodes, name to (host, port); `clock` is monotonic, in seconds. `max_frame` and `max_unsent`
-    are bytes. Without `certificates`, nothing is encrypted, and only this machine is listened to. Messages from and to
-    the peers in `blocked` are dropped (fault injection). Raises ValueError for an empty secret.
+    are bytes. Without `certificates`, nothing is encrypted, and only this machine is listened to. No newer version of
+    the protocol than `protocol` is spoken. `disk` is the identity of this node's data directory; `refusal` says why a
+    peer with a name and disk is not let in. Messages from and to the peers in `blocked` are dropped (fault injection).
+    Raises ValueError for an empty secret.
     """
 
     def __init__(
@@ -62,6 +66,9 @@ class Transport:
         certificates: Certificates | None = None,
         tokens: TokensFile | None = None,
         limits: Connections | None = None,
+        protocol: int = PROTOCOL,
+        disk: str | None = None,
+        refusal: Callable[[str, str | None], str | None] = lambda name, disk: None,
     ) -> None:
         if not secret:
             raise ValueError("the secret is empty: anybody could speak")
@@ -77,6 +84,9 @@ class Transport:
         self._certificates = certificates
         self._tokens = tokens
         self._limits = limits or Connections()
+        self._protocol = protocol
+        self._disk = disk
+        self._refusal = refusal
         self._dials = {peer: Dial(peer, address) for peer, address in peers.items() if peer != name}
         self._connections: dict[int, Connection] = {}
         self._strangers: dict[int, Connection] = {}  # inbound, oldest first
@@ -98,6 +108,11 @@ class Transport:
         """Where this node listens: (host, port)."""
         assert self._port is not None, "listen() first"
         return self._port.address
+
+    @property
+    def protocols(self) -> dict[str, int]:
+        """The version of the protocol that each peer speaks, of those that messages can be sent to now."""
+        return {dial.name: dial.open.protocol for dial in self._dials.values() if dial.open is not None}
 
     @property
     def connected(self) -> frozenset[str]:
@@ -164,7 +179,10 @@ class Transport:
         if connection is None or message.dst in self.blocked:
             self.dropped += 1
             return
-        body = encode_message(message)
+        if connection.protocol < PROTOCOL and since(message) > connection.protocol:
+            self.dropped += 1
+            return
+        body = encode_message(message, connection.protocol)
         if len(body) > self._max_frame:
             raise ValueError(f"a message of {len(body)} bytes where at most {self._max_frame} are allowed: split it")
         if connection.unsent and len(connection.unsent) + len(body) > self._max_unsent:
@@ -194,6 +212,25 @@ class Transport:
         """Make `poll` return at once. From any thread, at any time."""
         with contextlib.suppress(OSError):  # it is full, and so awake; or closed
             self._waker.send(b"\0")
+
+    def farewell(self) -> None:
+        """Before a planned end: no client shall be left in doubt whether a request that it has just sent was read.
+
+        Each is told which was the last one, and then listened to until it has hung up or must have heard it; closing at
+        once would have the kernel throw away what it was told.
+        """
+        leaving = self._clients.farewell()
+        self._dirty.update({connection.serial: connection for connection in leaving})
+        self.flush()
+        until = self._clock() + FAREWELL_TIME
+        with selectors.DefaultSelector() as open_ends:
+            for connection in leaving:
+                if connection.serial in self._connections:
+                    open_ends.register(connection.finish(), selectors.EVENT_READ, connection)
+            while open_ends.get_map() and (left := until - self._clock()) > 0:
+                for key, _ in open_ends.select(left):
+                    if key.data.discard():
+                        open_ends.unregister(key.fd)
 
     def close(self) -> None:
         """Send what the kernel takes at once, then close everything. May be called twice."""
@@ -228,7 +265,7 @@ class Transport:
         except OSError as error:
             dial.failed(self._clock(), self._rng, f"{where}: {error}")
             return
-        handshake = Dialer(Hello(self.cluster, self.name, self.inc, "node", dial.name), self._secret)
+        handshake = Dialer(self._hello(dial.name), self._secret)
         tls = self._certificates.dial() if self._certificates is not None else None
         connection = dial.connection = self._add(sock, where, handshake, dial, tls)
         connection.queue(handshake.hello)
@@ -237,7 +274,7 @@ class Transport:
             self._drop(connection, os.strerror(code))
 
     def _accept(self, port: Port) -> None:
-        me = Hello(self.cluster, self.name, self.inc, "node")
+        me = self._hello()
         find = self._tokens.find if self._tokens is not None else lambda name: None
         for sock, where in port.accept(self._limits.strangers, self._clock):
             tls = self._certificates.accept() if self._certificates is not None else None
@@ -247,6 +284,9 @@ class Transport:
             if len(self._strangers) > self._limits.strangers:
                 # The oldest, not the newest: strangers must not be able to keep the nodes out.
                 self._drop(next(iter(self._strangers.values())), "too many that have not authenticated")
+
+    def _hello(self, to: str | None = None) -> Hello:
+        return Hello(self.cluster, self.name, self.inc, "node", to, self._protocol, disk=self._disk)
 
     def _add(
         self, sock: socket.socket, where: str, handshake: Handshake, dial: Dial | None, tls: TlsEnd | None
@@ -326,7 +366,7 @@ class Transport:
         elif connection.dial is not None:
             raise FrameError("a peer sent on the connection that it was to receive on")
         else:
-            message = decode_message(body)
+            message = decode_message(body, connection.protocol)
             if (message.src, message.dst, message.ref[:2]) != (peer.name, self.name, (peer.name, peer.inc)):
                 raise FrameError(f"a message from {message.src} to {message.dst} that {peer.name} has not to send here")
             if peer.name in self.blocked:
@@ -345,11 +385,15 @@ class Transport:
             return f"node {self.name} knows no member {other.name} in cluster {self.cluster}: check the configuration"
         if other.role == "client" and len(self._clients) >= self._limits.clients:
             return f"node {self.name} has {self._limits.clients} clients already: close some, or try another node"
-        return tls.mismatch(other.name) if tls is not None and other.role == "node" else None
+        return self._impostor(tls, other) if other.role == "node" else None
+
+    def _impostor(self, tls: TlsEnd | None, peer: Hello) -> str | None:
+        """Why a node that knows the secret is not the one that it says it is."""
+        return (tls.mismatch(peer.name) if tls is not None else None) or self._refusal(peer.name, peer.disk)
 
     def _opened(self, connection: Connection, peer: Hello) -> None:
         """The handshake is done."""
-        if connection.dial is not None and connection.tls is not None and (why := connection.tls.mismatch(peer.name)):
+        if connection.dial is not None and (why := self._impostor(connection.tls, peer)):
             raise HandshakeRefused(why)
         connection.transmit(self._clock())  # its deadline is now that of a known peer
         if connection.dial is not None:

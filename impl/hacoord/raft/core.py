@@ -587,12 +587,12 @@ class Raft:
         """Whom this leader is handing over to. Afterwards `handed_over` says whether it was asked to stand."""
         return self._handover.heir if self._handover else None
 
-    def best_heir(self) -> str | None:
-        """The other voter that has most of this leader's log, of those that answer; None if there is none."""
+    def best_heir(self, among: Collection[str]) -> str | None:
+        """Who of these has most of this leader's log, of the voters that answer; None if nobody does."""
         if self._leadership is None:
             return None
         alive = self._leadership.heard_since(self._now - self._timing.election).intersection(self.voters)
-        return max(sorted(alive), key=self._leadership.stored, default=None)
+        return max(sorted(alive.intersection(among)), key=self._leadership.stored, default=None)
 
     def _press_heir(self, now: float) -> None:
         """A heartbeat is due: ask the heir again, or give the attempt up."""

@@ -1,0 +1,33 @@
+"""Which data directory each peer has come with, kept on disk: who cleared his does not get in again under his name.
+
+A node whose directory was cleared, or set back, has forgotten its votes and entries: let in again under its old name it
+could help to elect a second leader of a term (spec/broken/HACoordinationClearedDisk.tla; incident 12).
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+
+
+class Acquaintances:
+    """The disk identity of every peer that this node has met."""
+
+    def __init__(self, database: Database) -> None:
+        """Raises sqlite3.Error, as `refusal` does."""
+        self._peers = database.table("peers", pk="name")
+        self._peers.create({"name": str, "disk": str}, if_not_exists=True)
+        self._disks: dict[str, str] = {row["name"]: row["disk"] for row in self._peers.rows}
+
+    def refusal(self, name: str, disk: str | None) -> str | None:
+        """Why a peer that comes with this disk is refused, None if it is not. The first disk is remembered, durably."""
+        known = self._disks.get(name)
+        if disk is None or disk == known:
+            return None
+        if known is not None:
+            return (
+                f"node {name} came with another data directory before: what it has now has forgotten its votes; give "
+                "it the old one again, or remove it and let it join under a new name"
+            )
+        self._peers.insert({"name": name, "disk": disk})
+        self._disks[name] = disk
+        return None
