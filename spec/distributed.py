@@ -4,7 +4,9 @@
     python spec/distributed.py MODEL --workers 4
 
 All processes talk over the loopback interface; --show prints how they are started, for those who want them on several
-machines. Invariants and step properties are checked as in a run of one process; TLC cannot check liveness this way.
+machines. Invariants and step properties are checked as in a run of one process, but TLC does not say which of them a
+behaviour violates, and shows only its end. Models of liveness and of random behaviours are refused: TLC cannot check
+them this way.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import check
 import tlc
 
 SERVER = "tlc2.tool.distributed.TLCServer"
@@ -84,15 +87,15 @@ def wait_for(processes: list[subprocess.Popen[bytes]], said: list[Path]) -> None
         with contextlib.suppress(subprocess.TimeoutExpired):
             served.wait(timeout=1)
         if served.poll() is None and all(w.poll() is not None for w in workers):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                served.wait(timeout=20)
-                return
             text = said[1].read_text()
             if "MultiFPSet" in text:
                 raise tlc.Unusable(
                     "this build of TLC cannot hand its set of states to workers (MultiFPSet is not serializable): "
                     "use the release 1.7.4, by TLA2TOOLS_JAR"
                 )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                served.wait(timeout=20)
+                return
             raise tlc.Unusable(f"the workers ended before the work was done: {text.strip().splitlines()[-1:]}")
     for worker in workers:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -108,19 +111,22 @@ def main() -> int:
     args = parser.parse_args()
     try:
         (model,) = tlc.choose(tlc.load_models(tlc.TABLE), [args.model], lambda m: False)
+        if model.behaviours or "Live" in model.module:
+            what = "random behaviours" if model.behaviours else "temporal properties"
+            raise tlc.Unusable(f"{model.name} is about {what}, which TLC's workers do not check: take tlc.py check")
         tlc.say(f"{model.name}: a server and {args.workers} workers")
         result, taking_part = run(model, args.workers, args.show, args.raw)
     except tlc.Unusable as error:
         print(f"distributed.py: {error}", file=sys.stderr)
         return 2
-    verdict = tlc.judge(model, result)
+    if result.behaviour and not result.violated:
+        result.violated = "a property"
+    verdict = "ok" if model.violates and result.violated else check.judge(model, result)
     if verdict != "ok":
-        print("\n".join(tlc.explain(model, result)))
-    head = ["model", "states", "depth", "seconds", "expected", "verdict"]
-    numbers = [str(result.states), str(result.depth), f"{result.seconds:.1f}"]
-    print(tlc.format_table([head, [model.name, *numbers, model.expected, verdict]]))
+        print("\n".join(check.explain(model, result)))
+    print(check.format_table([check.HEAD, check.row(model, result, verdict, 0)]))
     print(f"{taking_part} of {args.workers} workers took part to the end")
-    return 0 if verdict == "ok" and taking_part == args.workers else 1
+    return 0 if verdict == "ok" and (taking_part == args.workers or result.violated) else 1
 
 
 if __name__ == "__main__":

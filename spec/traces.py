@@ -124,7 +124,7 @@ Seen == [term |-> term, log |-> log, leaderLog |-> leaderLog, acked |-> acked, c
 
 def run(module: Path, config: str, *options: str) -> Behaviour:
     """What TLC finds when it runs a model, as the wrapped module shows it, in the words of HACoordination."""
-    group = module.stem in ("MCMembership", "SimulatedGroup") or module.stem.startswith("Membership")
+    group = module.stem == "SimulatedGroup" or module.stem.removeprefix("MC").startswith("Membership")
     behaviour = explore(module, config, SEEN_GROUP if group else SEEN_PROTOCOL, *options)
     return as_protocol(behaviour) if group else behaviour
 
@@ -137,7 +137,7 @@ def explore(module: Path, config: str, seen: str, *options: str) -> Behaviour:
         (here / "Exported.cfg").write_text(config + ("\nALIAS Seen\n" if seen else ""))
         dump = here / "behaviour.json"
         command = [tlc.find_java(), "-XX:+UseParallelGC", "-XX:-UsePerfData", f"-Djava.io.tmpdir={directory}"]
-        library = os.pathsep.join(str(place) for place in (tlc.SPEC, tlc.SPEC / "models", module.parent))
+        library = os.pathsep.join(str(place) for place in (*tlc.LIBRARY, module.parent))
         command += [f"-DTLA-Library={library}", "-cp", str(tlc.find_jar().resolve()), "tlc2.TLC"]
         command += ["-tool", "-fp", "0", "-workers", "1", "-metadir", str(here / "states"), *options]
         command += ["-dumpTrace", "json", str(dump), "-config", "Exported.cfg", "Exported.tla"]
@@ -171,9 +171,9 @@ def simulate(nodes: int, terms: int, length: int, seed: int, voters: int = 0) ->
 
 
 def wrong_models() -> Iterator[tlc.Model]:
-    """The wrong protocols, and Accepted without a guard."""
+    """The wrong protocols of which TLC finds a shortest counterexample, and Accepted without a guard."""
     for model in tlc.load_models(tlc.TABLE):
-        if model.violates and (Path(model.module).name.startswith(tlc.FAMILIES) or model.name.startswith(WITHOUT)):
+        if model.length and (Path(model.module).name.startswith(tlc.FAMILIES) or model.name.startswith(WITHOUT)):
             yield model
 
 
@@ -185,6 +185,27 @@ def write(directory: Path, behaviour: Behaviour) -> None:
     exporter = Exporter(directory.name, behaviour.states[0]["type"])
     exporter.export(behaviour)
     write_files(directory, exporter.files)
+
+
+def keep(model: tlc.Model, directory: Path, seed: int) -> bool:
+    """Runs a model again and writes down what TLC finds; false if nothing is known of the traces of such a module."""
+    module, config = tlc.SPEC / model.module, (tlc.SPEC / model.config).read_text()
+    family = module.stem.removeprefix("MC")
+    if family.startswith(tlc.FAMILIES):
+        write(directory, run(module, config, *(tlc.simulation(model, seed) if model.behaviours else [])))
+    elif family == "Accepted":
+        write_accepted(directory, model.name, explore(module, config, ""))
+    else:
+        return False
+    return True
+
+
+def write_accepted(directory: Path, name: str, behaviour: Behaviour) -> None:
+    """A behaviour of Accepted, with all of its guards unless the name of the model says which one is missing."""
+    missing = name.removeprefix(WITHOUT) if name.startswith(WITHOUT) else ""
+    writer = Writer(name, missing, behaviour.states[0]["type"])
+    writer.write(behaviour)
+    write_files(directory, writer.files)
 
 
 def write_files(directory: Path, files: dict[str, list[str]]) -> None:
@@ -237,9 +258,7 @@ def export_wrong(model: tlc.Model, directory: Path) -> State:
 def export_accepted(model: tlc.Model, directory: Path) -> State:
     guard = directory.name
     behaviour = explore(tlc.SPEC / model.module, (tlc.SPEC / model.config).read_text(), "")
-    writer = Writer(model.name, guard, behaviour.states[0]["type"])
-    writer.write(as_expected(model, behaviour))
-    write_files(directory, writer.files)
+    write_accepted(directory, model.name, as_expected(model, behaviour))
     return {"violates": model.violates, "length": model.length, "refused_by": ASKED_BEFORE.get(guard, guard)}
 
 

@@ -1,9 +1,9 @@
-"""spec/tlc.py: that it finds what the table of models says, and above all that it notices when it does not."""
+"""spec/tlc.py check: that it finds what the table of models says, and above all that it notices when it does not."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib
 import json
 import os
 import shutil
@@ -21,17 +21,15 @@ SPEC = Path(__file__).resolve().parent.parent / "spec"
 TABLE: dict[str, dict[str, Any]] = json.loads((SPEC / "models" / "models.json").read_text())
 
 
-def load_runner() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("spec_tlc", SPEC / "tlc.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["spec_tlc"] = module
-    spec.loader.exec_module(module)
-    return module
+def load(name: str) -> ModuleType:
+    sys.path.insert(0, str(SPEC))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(SPEC))
 
 
-TLC = load_runner()
+TLC, CHECK = load("tlc"), load("check")
 
 
 def reason_to_skip() -> str:
@@ -62,12 +60,92 @@ def test_the_quick_models_are_as_expected_and_leave_nothing_behind(tmp_path: Pat
     done = run("check", TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stdout
     quick = [name for name, model in TABLE.items() if model["size"] == "quick"]
-    rows = [line.split() for line in done.stdout.splitlines()[1:-1]]
+    rows = [line.split() for line in done.stdout.splitlines()[1:-2]]
     assert [row[0] for row in rows] == quick
     assert {row[-1] for row in rows} == {"ok"}
     assert f"{len(quick)} of {len(quick)} models" in done.stdout
+    assert f"each action of {', '.join(sorted(covered()))} is taken" in done.stdout
     assert not list(tmp_path.iterdir())
     assert sorted(SPEC.rglob("*")) == before
+
+
+def covered() -> set[str]:
+    return {model["covers"] for model in TABLE.values() if "covers" in model}
+
+
+def test_the_actions_of_each_module_are_covered_by_a_quick_model() -> None:
+    assert covered() == {path.stem for path in SPEC.glob("*.tla") if CHECK.actions(path)}
+    assert {model["size"] for model in TABLE.values() if "covers" in model} == {"quick"}
+
+
+DEAD = """---- MODULE Dead ----
+EXTENDS Naturals
+VARIABLE x
+Init == x = 0
+Turn(n) == x' = (x + n) % 3
+Repaired(n) == x > 2 /\\ x' = n
+Mended(n) == x > 1 /\\ x' = n
+Repair(n) == Repaired(n) \\/ Mended(n)
+Rest == UNCHANGED x
+Next == \\/ \\E n \\in 1..2 : Turn(n)
+        \\/ \\E n \\in 1..2 : Repair(n)
+        \\/ Rest
+Spec == Init /\\ [][Next]_x
+====
+"""
+
+
+@with_tlc
+def test_an_action_that_is_never_taken_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "Dead.tla").write_text(DEAD)
+    (tmp_path / "Dead.cfg").write_text("SPECIFICATION Spec\n")
+    model = {"module": str(tmp_path / "Dead.tla"), "config": str(tmp_path / "Dead.cfg"), "size": "quick", "states": 3}
+    (tmp_path / "table.json").write_text(json.dumps({"Dead": model | {"covers": "Dead"}}))
+    done = run("check", "--table", tmp_path / "table.json")
+    assert done.returncode == 1
+    assert "1 of 1 models as expected" in done.stdout
+    assert [line for line in done.stdout.splitlines() if "never taken" in line] == [
+        "FAILED: Dead: Repaired is never taken in Dead"
+    ]
+    (tmp_path / "Dead.tla").write_text(DEAD.replace("x > 2", "x > 0"))
+    done = run("check", "--table", tmp_path / "table.json")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "each action of Dead is taken")
+
+
+@with_tlc
+def test_a_wrong_protocol_of_five_nodes_is_found_by_random_behaviours(tmp_path: Path) -> None:
+    done = run("check", "--table", table_with(tmp_path / "table.json", "HACoordinationAnyLogDeep"), "--size", "deep")
+    if "needs TLC 1.8.0" in done.stdout:
+        pytest.skip("needs TLC 1.8.0")
+    assert done.returncode == 0, done.stdout
+    assert "LeaderCompleteness violated  ok, seed 1, " in done.stdout
+
+
+@with_tlc
+@pytest.mark.parametrize(
+    ("name", "changes", "found"),
+    [
+        ("HACoordinationAnyLogDeep", {"violates": "LogMatching"}, "FAILED: LeaderCompleteness violated"),
+        (
+            "HACoordinationAnyLogDeep",
+            {"module": "models/MCHACoordinationDeep.tla", "config": "models/HACoordination_5n5t8e4w_deep.cfg"},
+            "FAILED: no violation found",
+        ),
+    ],
+)
+def test_random_behaviours_that_find_something_else_are_noticed(
+    tmp_path: Path, name: str, changes: dict[str, Any], found: str
+) -> None:
+    table = table_with(tmp_path / "table.json", name, behaviours=20, **changes)
+    done = run("check", "--table", table, "--size", "deep", "--keep", tmp_path / "kept")
+    if "needs TLC 1.8.0" in done.stdout:
+        pytest.skip("needs TLC 1.8.0")
+    assert done.returncode == 1
+    assert found in done.stdout
+    if "violated" in found:
+        violation = replay(tmp_path / "kept" / name).violation
+        assert violation
+        assert violation.rule == "UpToDate"
 
 
 @with_tlc
@@ -105,16 +183,20 @@ def test_a_wrong_protocol_must_go_wrong_as_recorded(tmp_path: Path, changes: dic
 
 
 @with_tlc
-def test_a_violation_of_the_protocol_that_nobody_expects_is_kept_as_a_trace(tmp_path: Path) -> None:
-    table = table_with(tmp_path / "table.json", "HACoordinationHalf", length=6)
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [("HACoordinationHalf", "ElectionQuorum"), ("AcceptedWithoutVoteOnce", "VoteOnce")],
+)
+def test_a_violation_that_nobody_expects_is_kept_as_a_trace(tmp_path: Path, name: str, rule: str) -> None:
+    table = table_with(tmp_path / "table.json", name, length=6)
     done = run("check", "--table", table, "--keep", tmp_path)
     assert done.returncode == 1
     if "needs TLC 1.8.0" in done.stdout:
         pytest.skip("needs TLC 1.8.0")
-    assert f"trace-check report {tmp_path / 'HACoordinationHalf'}" in done.stdout
-    violation = replay(tmp_path / "HACoordinationHalf").violation
+    assert f"trace-check report {tmp_path / name}" in done.stdout
+    violation = replay(tmp_path / name).violation
     assert violation
-    assert violation.rule == "ElectionQuorum"
+    assert violation.rule == rule
 
 
 @with_tlc

@@ -40,6 +40,12 @@ SomeLogs == WrittenLogs \cup {<<e>> : e \in Entry}
 OwnTerm(n) == {term[n]}
 OwnVote(n, t) == IF t = 0 THEN {None} ELSE {vote[t][n]}
 
+(* All positions that TruePosition or CampaignHeard admits.                *)
+
+SomePositions ==
+  {Position(log[n]) : n \in Node} \cup
+  {asked[t][n].position : <<t, n>> \in {x \in Term \X Node : asked[x[1]][x[2]] # None}}
+
 (* Histories in which all nodes run from the beginning.                    *)
 
 Running ==
@@ -64,6 +70,11 @@ Running ==
   /\ acked = {}
   /\ promised = {}
 
+(* Histories of the first term.  (There must be a second one: Fencing      *)
+(* looks at pairs of terms.)                                               *)
+
+OneTerm == \A n \in Node : term[n] <= 1
+
 (* Histories with one candidate in each term, n1 and n2 in turn, which     *)
 (* only n3 votes for and stores for.  So every two quorums have nothing    *)
 (* but n3 in common, if they are of different candidates.                  *)
@@ -81,6 +92,21 @@ OneByOne ==
   /\ \A t \in Term \ {1} : term[Candidate(t)] >= t => winners[t-1] # {}
   /\ \A n \in {n1, n2} : type[n] # "DOWN"
 
+(* Histories in which n1 is the candidate of term 1, and only n3 votes and *)
+(* stores for it; then n3 of term 2, which so has all that was committed,  *)
+(* by the help of n2.                                                      *)
+
+Succession ==
+  \A n \in Node :
+    /\ asked[1][n] # None => n = n1
+    /\ asked[2][n] # None => n = n3
+    /\ n \in traced[1] \/ stored[1][n] # <<>> => n \in {n1, n3}
+    /\ n \in traced[2] \/ stored[2][n] # <<>> => n \in {n2, n3}
+
+(* The same, and n3 stands only once n1 has acknowledged a write.          *)
+
+AfterWrite == Succession /\ (asked[2][n3] # None => acked # {})
+
 (* Histories in which a leader writes only once it is active: the trace    *)
 (* checker's LeaderAppends asks for that too.                              *)
 
@@ -95,4 +121,15 @@ OnlyChanges ==
   \A t \in Term, n \in Node :
     /\ asked[t][n] # None => n = Candidate(t)
     /\ \A i \in DOMAIN written[t][n] : IsRecord(written[t][n], i) \/ written[t][n][i][3] # {}
+
+(* What does happen, put as if it did not: TLC has to find these violated, *)
+(* or a model would show nothing of leaders who follow each other.         *)
+
+NeverFollowed ==
+  \A t, u \in Term : t < u /\ counted[t] # <<>> => counted[u] = <<>>
+  (* Nobody commits anything after a leader of an earlier term has.        *)
+
+NeverSucceeded ==
+  \A a \in acked : \A t \in Term : t > a[2][1] => counted[t] = <<>>
+  (* Nobody does after a write of an earlier term has been acknowledged.   *)
 =============================================================================

@@ -1,0 +1,4 @@
+---------------------- MODULE HACoordinationAnyLogDeep ----------------------
+(* HACoordinationAnyLog with random behaviours of five nodes.              *)
+EXTENDS MCHACoordinationDeep, HACoordinationAnyLog
+=============================================================================

@@ -1,0 +1,4 @@
+------------------ MODULE HACoordinationForgottenVoteDeep -------------------
+(* HACoordinationForgottenVote with random behaviours of five nodes.       *)
+EXTENDS MCHACoordinationDeep, HACoordinationForgottenVote
+=============================================================================

@@ -1,0 +1,4 @@
+-------------------- MODULE HACoordinationStaleStoreDeep --------------------
+(* HACoordinationStaleStore with random behaviours of five nodes.          *)
+EXTENDS MCHACoordinationDeep, HACoordinationStaleStore
+=============================================================================
