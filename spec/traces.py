@@ -190,11 +190,12 @@ def write(directory: Path, behaviour: Behaviour) -> None:
 def keep(model: tlc.Model, directory: Path, seed: int) -> bool:
     """Runs a model again and writes down what TLC finds; false if nothing is known of the traces of such a module."""
     module, config = tlc.SPEC / model.module, (tlc.SPEC / model.config).read_text()
-    family = module.stem.removeprefix("MC")
+    family = module.stem.removeprefix("MC").removesuffix("Deep")
+    options = tlc.simulation(model, seed) if model.behaviours else []
     if family.startswith(tlc.FAMILIES):
-        write(directory, run(module, config, *(tlc.simulation(model, seed) if model.behaviours else [])))
+        write(directory, run(module, config, *options))
     elif family == "Accepted":
-        write_accepted(directory, model.name, explore(module, config, ""))
+        write_accepted(directory, model.name, explore(module, config, "", *options))
     else:
         return False
     return True
@@ -202,7 +203,7 @@ def keep(model: tlc.Model, directory: Path, seed: int) -> bool:
 
 def write_accepted(directory: Path, name: str, behaviour: Behaviour) -> None:
     """A behaviour of Accepted, with all of its guards unless the name of the model says which one is missing."""
-    missing = name.removeprefix(WITHOUT) if name.startswith(WITHOUT) else ""
+    missing = name.partition("Without")[2]
     writer = Writer(name, missing, behaviour.states[0]["type"])
     writer.write(behaviour)
     write_files(directory, writer.files)

@@ -148,6 +148,27 @@ def test_random_behaviours_that_find_something_else_are_noticed(
         assert violation.rule == "UpToDate"
 
 
+def distribute(model: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, SPEC / "distributed.py", model], capture_output=True, text=True)
+
+
+@with_tlc
+def test_two_workers_on_loopback_find_the_same_states() -> None:
+    done = distribute("Ballot3")
+    if "use the release 1.7.4" in done.stderr:
+        assert done.returncode == 2
+        pytest.skip("needs TLC 1.7.4")
+    assert "38 states  ok" in done.stdout, done.stdout
+    assert "of 2 workers took part to the end" in done.stdout
+
+
+@pytest.mark.parametrize("model", ["HACoordinationLeader_2n3t", "HACoordination_5n5t8e4w_deep"])
+def test_what_workers_would_not_check_is_not_given_to_them(model: str) -> None:
+    done = distribute(model)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
 @with_tlc
 def test_a_wrong_state_count_is_noticed(tmp_path: Path) -> None:
     done = run("check", "--table", table_with(tmp_path / "table.json", "Fencing", states=74))

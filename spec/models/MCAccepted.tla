@@ -78,6 +78,10 @@ OneTerm == \A n \in Node : term[n] <= 1
 (* Histories with one candidate in each term, n1 and n2 in turn, which     *)
 (* only n3 votes for and stores for.  So every two quorums have nothing    *)
 (* but n3 in common, if they are of different candidates.                  *)
+(* Each candidate has nothing but what it has written itself.  So n3 votes *)
+(* for the other one only as long as it has stored nothing of the first:   *)
+(* in a right run nobody commits anything after another leader has.  What  *)
+(* leaders do who follow each other is in Succession, below.               *)
 
 Candidate(t) == IF t % 2 = 1 THEN n1 ELSE n2
 InTurn ==
