@@ -13,12 +13,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hacoord import __version__, frontends, logs, token_commands
+from hacoord import __version__, config_commands, frontends, logs, token_commands
 from hacoord.catalog import commands as catalog
 from hacoord.catalog.machine import BadCommand
 from hacoord.catalog.service import serve
 from hacoord.client import Client, NotWritten, RequestRefused, Unreachable
-from hacoord.config import Config, ConfigError, load, parse_address, read_secret, show
+from hacoord.config import Config, ConfigError, load, parse_address, read_secret
 from hacoord.journal import OutcomeUnknown
 from hacoord.node import MEANING, Exit, Node, NodeFailed
 from hacoord.sim import Faults, Simulation
@@ -88,17 +88,6 @@ def _serve(args: argparse.Namespace) -> int:
     if code is not Exit.STOPPED:
         return _complain(code, f"{node.name}: {MEANING[code]}")
     return code
-
-
-def _config_check(args: argparse.Namespace) -> int:
-    load(args.file)
-    print(f"{args.file} is a good configuration")
-    return Exit.STOPPED
-
-
-def _config_show(args: argparse.Namespace) -> int:
-    print(show(load(args.file) if args.file else Config()), end="")
-    return Exit.STOPPED
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -303,11 +292,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--test-faults", action="store_true", help="let clients cut this node off: for tests")
 
-    config = commands.add_parser("config", help="check settings, or show them all").add_subparsers(required=True)
-    check = _command(config, "check", _config_check, "say whether a node would take this configuration")
-    check.add_argument("file", type=Path, metavar="FILE", help="settings, in TOML (docs/configuration.md)")
-    shown = _command(config, "show", _config_show, "show every setting with its value, unit and meaning, as TOML")
-    shown.add_argument("file", type=Path, nargs="?", metavar="FILE", help="settings, in TOML (the defaults)")
+    config_commands.add_commands(commands.add_parser("config", help="check settings, or show them all"))
 
     status = _command(commands, "status", _status, "show what each node says it is")
     status.epilog = "example: hacoord status 127.0.0.1:7001 127.0.0.1:7002 --secret-file secret"
