@@ -10,10 +10,13 @@ import pytest
 from test_core import FAR, Bench, answer, ask, frame
 
 from hacoord.config import Batch
+from hacoord.frontends import view
 from hacoord.ha.frontend import Frontend, FrontendType
 from hacoord.journal import Journal
 from hacoord.monitor import Monitor
+from hacoord.raft.changes import Changes
 from hacoord.raft.core import Role
+from hacoord.raft.group import Part
 from hacoord.raft.messages import Kind, Vote
 
 
@@ -145,3 +148,30 @@ def test_frames_of_a_deposed_leader_are_counted(node: Watched) -> None:
         node.monitor.received(frame(term, 0, 0, []))
     assert node.value("hacoord_stale_appends_rejected_total") == 2
     assert node.monitor.heard.keys() == {"n2"}
+
+
+def test_frontends_are_the_members_of_the_group_as_it_is_now(node: Watched) -> None:
+    node.elect(2.5)
+    node.win(2.5)
+    answer(node.bench, "n2")
+    node.turn()
+    changes = Changes(node.raft)
+    for add, name in ((changes.add_learner, "n4"), (changes.add_observer, "n5")):
+        add(name, f"127.0.0.1:700{name[1]}")
+        node.turn()
+        answer(node.bench, "n2")
+        node.turn()
+    changes.remove("n3")
+    node.turn()
+    node.monitor.received(frame(0, 0, 0, []))
+    rows = {str(row["name"]): row for row in view(node.raft, node.monitor)}
+    assert {name: (row["role"], row["join"]) for name, row in rows.items()} == {
+        "n1": ("LEADER", True), "n2": ("FOLLOWER", True), "n4": ("FOLLOWER", False), "n5": ("OBSERVER", True),
+    }  # fmt: skip
+    assert rows["n4"]["address"] == "127.0.0.1:7004"
+    assert rows["n1"]["alive"]
+    assert isinstance(rows["n2"]["last_heartbeat"], float)
+    assert rows["n4"]["last_heartbeat"] is None
+    assert [node.value("hacoord_members", f'part="{part}"') for part in Part] == [2, 1, 1]
+    assert node.value("hacoord_replication_lag_entries", 'peer="n4"') == node.raft.last
+    assert node.value("hacoord_replication_lag_entries", 'peer="n3"') is None

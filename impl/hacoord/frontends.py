@@ -13,6 +13,7 @@ from typing import cast
 from hacoord.client import Client, Unreachable
 from hacoord.monitor import Monitor
 from hacoord.raft.core import Raft
+from hacoord.raft.group import Part
 
 COLUMNS = (
     "Name", "IP", "Port", "HttpPort", "Role", "ClusterId", "Join", "Alive", "ReplayedJournalId", "LastHeartbeat",
@@ -20,17 +21,21 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def view(raft: Raft, members: Mapping[str, str], monitor: Monitor) -> list[dict[str, object]]:
+_ROLES = {Part.VOTER: "FOLLOWER", Part.LEARNER: "FOLLOWER", Part.OBSERVER: "OBSERVER"}
+
+
+def view(raft: Raft, monitor: Monitor) -> list[dict[str, object]]:
     """What one node knows of all frontends. `alive` is whether it hears of them; a node always hears of itself."""
     return [
         {
-            "name": name,
-            "address": address,
-            "role": "LEADER" if name == raft.leader else "FOLLOWER" if name in raft.voters else "OBSERVER",
-            "alive": name == raft.name or monitor.up(name),
-            "last_heartbeat": monitor.heard.get(name),
+            "name": member.name,
+            "address": member.address,
+            "role": "LEADER" if member.name == raft.leader else _ROLES[member.part],
+            "join": member.part is not Part.LEARNER,
+            "alive": member.name == raft.name or monitor.up(member.name),
+            "last_heartbeat": monitor.heard.get(member.name),
         }
-        for name, address in members.items()
+        for member in raft.log.group.current.members.values()
     ]
 
 
@@ -82,7 +87,7 @@ def _row(client: Client, asked: str, frontend: Mapping[str, object]) -> dict[str
         "HttpPort": own.get("http_port"),
         "Role": frontend["role"],
         "ClusterId": own.get("cluster"),
-        "Join": frontend.get("join", True),
+        "Join": frontend["join"],
         "Alive": frontend["alive"],
         "ReplayedJournalId": own.get("applied"),
         "LastHeartbeat": _time(heard),

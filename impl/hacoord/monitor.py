@@ -19,6 +19,7 @@ from hacoord.journal import Journal
 from hacoord.logs import say
 from hacoord.metrics import Labels, Registry
 from hacoord.raft.core import Role
+from hacoord.raft.group import Part
 from hacoord.raft.messages import AppendEntries, Message, Persist
 from hacoord.raft.outbox import Event
 from hacoord.trace import TraceWriter
@@ -102,6 +103,7 @@ class Monitor:
         add.totals(
             "hacoord_state_change_failures_total", "Times an execution raised.", (), lambda: {(): executor.failures}
         )
+        add.gauges("hacoord_members", "Members of the group, by what they are.", ("part",), self._members)
         add.gauges("hacoord_peer_up", "1 if the peer answers.", ("peer",), self._up)
         add.gauges(
             "hacoord_replication_lag_entries", "Entries a peer is not known to have stored; leader only.", ("peer",),
@@ -278,6 +280,10 @@ class Monitor:
 
     def _types(self) -> dict[Labels, float]:
         return {(each.value,): float(each is self._frontend.type) for each in FrontendType}
+
+    def _members(self) -> dict[Labels, float]:
+        members = self._raft.log.group.current.members.values()
+        return {(part.value,): sum(member.part is part for member in members) for part in Part}
 
     def _up(self) -> dict[Labels, float]:
         return {(peer,): float(self.up(peer)) for peer in self._raft.peers}

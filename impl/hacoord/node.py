@@ -373,7 +373,7 @@ class Node:
             case {"op": "status"}:
                 self._reply(request, self.status())
             case {"op": "frontends"}:
-                self._reply(request, {"node": self.name, "frontends": view(self._raft, self.members, self._monitor)})
+                self._reply(request, {"node": self.name, "frontends": view(self._raft, self._monitor)})
             case {"op": "read_point"}:
                 self.journal.submit_read(lambda outcome: self._reply(request, self.outcome(outcome)))
             case {"op": "read", "first": int(first), "last": int(last)}:
