@@ -131,7 +131,7 @@ def test_nobody_there(secret: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_has_examples() -> None:
-    for command in ("init", "serve", "status", "append", "read"):
+    for command in ("init", "serve", "status", "append", "read", "backup", "restore", "inspect", "reset-group"):
         done = subprocess.run([sys.executable, "-m", "hacoord.cli", command, "--help"], capture_output=True, text=True)
         assert done.returncode == 0
         assert f"example: hacoord {command}" in done.stdout

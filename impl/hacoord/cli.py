@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hacoord import __version__, config_commands, frontends, logs, token_commands
+from hacoord import __version__, config_commands, frontends, logs, recovery_commands, token_commands
 from hacoord.catalog import commands as catalog
 from hacoord.catalog.machine import BadCommand
 from hacoord.catalog.service import serve
@@ -247,6 +247,11 @@ def _client(args: argparse.Namespace, addresses: Sequence[str], *, timeout: floa
     return Client(addresses, credential, certificates=certificates(config.tls), timeout=timeout)
 
 
+def _credentials(args: argparse.Namespace) -> tuple[bytes, Config]:
+    config = load(args.config) if args.config else Config()
+    return _secret(args, config), config
+
+
 def _secret(args: argparse.Namespace, config: Config) -> bytes:
     secret_file: Path | None = args.secret_file or config.secret_file
     if secret_file is None:
@@ -370,7 +375,12 @@ def _parser() -> argparse.ArgumentParser:
 
     verbs: list[argparse.ArgumentParser] = []
     catalog.add_commands(of_catalog)
-    for client in (status, frontend, append, read, transfer, *verbs):
+    recovering = recovery_commands.add_commands(
+        lambda name, function, text: _command(commands, name, function, text),
+        lambda args, addresses: _client(args, addresses, timeout=args.timeout),
+        _credentials,
+    )
+    for client in (status, frontend, append, read, transfer, *verbs, *recovering):
         client.add_argument("--config", type=Path, metavar="FILE", help="settings, in TOML: tls and secret_file count")
         who = client.add_mutually_exclusive_group()
         who.add_argument("--secret-file", type=Path, metavar="FILE", help="the cluster's secret")

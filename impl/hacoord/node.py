@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hacoord import __version__
+from hacoord.backup_service import BackupService
 from hacoord.checkpoint import Checkpoint
 from hacoord.config import Address, Config, parse_address
 from hacoord.exits import MEANING, Exit, NodeFailed, failures
@@ -136,6 +137,7 @@ class Node:
         self.frontend = Frontend(self._raft, self._outbox)
         self.journal = Journal(self.frontend, config.batch, self._transport.wake, self._storage.read_image)
         self._checkpoint = Checkpoint(self._raft, self.journal, config.image, self._storage.stage)
+        self._backups = BackupService(self._raft, self._checkpoint, self._storage)
         self._drain = config.election.timeout
         self._shutdown = config.shutdown
         # Who asked for the handover under way, and to whom.
@@ -382,6 +384,10 @@ class Node:
                 self._transfer(request, to, timeout, force)
             case {"op": "image"}:
                 self._checkpoint.request(lambda last: self._reply(request, {"image": last}))
+            case {"op": "backup"}:
+                self._backups.begin(lambda body: self._reply(request, body))
+            case {"op": "backup_part"}:
+                self._reply(request, self._backups.part(request.body))
             case {"op": "fault", **fault}:
                 self._reply(request, self._fault(fault))
             case {"op": str(operation)} if operation in self._handlers:

@@ -25,6 +25,8 @@ OPERATIONS: dict[str, Right] = {
     "append": Right.WRITE,
     "image": Right.ADMIN,
     "transfer": Right.ADMIN,
+    "backup": Right.ADMIN,
+    "backup_part": Right.ADMIN,
     "fault": Right.ADMIN,
 }
 """What a node answers by itself, and the right that takes. An embedding system names its own in `Node.on_request`."""

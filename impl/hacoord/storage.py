@@ -209,6 +209,11 @@ class Storage:
         """The files that hold it all; the second is not always there."""
         return self.directory / DATABASE, self.directory / (DATABASE + "-wal")
 
+    @property
+    def incarnation(self) -> int:
+        """How often a process has started on it."""
+        return self._row.incarnation
+
     def new_incarnation(self) -> str:
         """Count this start of the process, durably; returns "COUNTER-xxxxxxxx", different from every earlier one."""
         row = replace(self._row, incarnation=self._row.incarnation + 1)
