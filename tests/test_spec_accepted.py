@@ -109,7 +109,7 @@ def test_every_guard_has_a_model_without_it_that_fails(guard: str) -> None:
 
 
 PROPERTIES = set(definitions(section("What holds in every state."))) - {"Inv"}
-RIGHT = [name for name in TABLE if re.match(r"Accepted(?!Without)", name)]
+RIGHT = [name for name in TABLE if name.startswith("Accepted") and "Without" not in name]
 
 
 @pytest.mark.parametrize("name", RIGHT)
