@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import re
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +28,7 @@ from test_node import QUICK, SECRET, WAIT, Running, make, until
 from hacoord.cli import main
 from hacoord.config import Config, Election, Http, Log, Shutdown
 from hacoord.exits import Exit, NodeFailed
-from hacoord.http import MAX_CONNECTIONS, MAX_HEAD, TIME, HttpServer, Page
+from hacoord.http import ACCEPT_PAUSE, MAX_CONNECTIONS, MAX_HEAD, PAGES_A_TURN, TIME, HttpServer, Page
 from hacoord.logs import Json
 from hacoord.metrics import SECONDS, Registry
 from hacoord.node import Node
@@ -210,6 +212,54 @@ def test_nothing_that_is_sent_ends_the_server(data: bytes, good: bool) -> None:
         assert answered.startswith(b"HTTP/1.1 ")
         assert status(answered) in (400, 404, 405, 500)
         assert status(served.say(b"GET /page HTTP/1.0\r\n\r\n")) == 200
+
+
+def test_many_who_ask_at_once_are_answered_a_few_in_each_turn() -> None:
+    server = HttpServer(("127.0.0.1", 0))
+    made: list[int] = []
+    server.pages["/page"] = lambda: made.append(1) or Page(HTTPStatus.OK, "text/plain", b"x")  # type: ignore[func-returns-value]
+    with contextlib.closing(server), contextlib.ExitStack() as stack:
+        guests = [stack.enter_context(socket.create_connection(server.address, WAIT)) for _ in range(20)]
+        for guest in guests:
+            guest.sendall(b"GET /page HTTP/1.0\r\n\r\n")
+        while len(made) < len(guests):
+            before = len(made)
+            server.poll()
+            assert len(made) - before <= PAGES_A_TURN
+        assert {status(guest.recv(65536)) for guest in guests} == {200}
+
+
+def test_without_descriptors_nothing_spins_and_later_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    server = HttpServer(("127.0.0.1", 0), clock=lambda: now)
+    with contextlib.closing(server), socket.create_connection(server.address, WAIT) as guest:
+        guest.sendall(b"GET / HTTP/1.0\r\n\r\n")
+
+        def fails(*_: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        listener = server._listener
+        monkeypatch.setattr(server, "_listener", SimpleNamespace(accept=fails, **_same(listener)))
+        server.poll()
+        monkeypatch.setattr(server, "_listener", listener)
+        with selectors.DefaultSelector() as selector:
+            selector.register(server.fileno(), selectors.EVENT_READ)
+            assert selector.select(0) == [], "the loop is not woken again and again"
+        assert server.deadline() == ACCEPT_PAUSE
+        server.poll()
+        assert server.deadline() == ACCEPT_PAUSE
+        now = ACCEPT_PAUSE
+
+        def answered() -> bool:
+            server.poll()
+            return any(each.answered for each in server._guests.values())
+
+        until(answered)
+        assert status(guest.recv(65536)) == 404
+
+
+def _same(listener: socket.socket) -> dict[str, object]:
+    return {name: getattr(listener, name) for name in ("fileno", "close", "getsockname")}
 
 
 def hung_up(sock: socket.socket) -> bool:

@@ -28,6 +28,10 @@ MAX_HEAD = 8192
 MAX_CONNECTIONS = 32
 TIME = 5.0
 """Seconds a connection may last."""
+PAGES_A_TURN = 4
+"""So that many who ask at a time don't hold up the node's loop."""
+ACCEPT_PAUSE = 1.0
+"""Seconds without accepting, when out of descriptors."""
 
 _REQUEST = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e]+) HTTP/1\.([01])")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
@@ -68,6 +72,7 @@ class HttpServer:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, _READ)
         self._guests: dict[int, _Guest] = {}  # oldest first
+        self._accept_at = inf
 
     @property
     def address(self) -> Address:
@@ -81,18 +86,26 @@ class HttpServer:
 
     def deadline(self) -> float:
         """When, by the clock, `poll` has something to do though nothing has happened; inf for never."""
-        return min((guest.deadline for guest in self._guests.values()), default=inf)
+        return min(self._accept_at, *(guest.deadline for guest in self._guests.values()), inf)
 
     def poll(self) -> None:
         """Take in what has arrived, answer what is complete, and give up what takes too long. Never waits."""
         now = self._clock()
         for late in [guest for guest in self._guests.values() if guest.deadline <= now]:
             self._drop(late)
+        if self._accept_at <= now:
+            self._accept_at = inf
+            self._selector.register(self._listener, _READ)
+        made = 0
         for key, events in self._selector.select(0):
             if key.data is None:
                 self._accept(now)
             elif (guest := self._guests.get(key.fd)) is not None and guest is key.data:
+                waiting = not guest.answered
                 self._serve(guest, events)
+                made += waiting and guest.answered
+            if made == PAGES_A_TURN:
+                return  # what is left can still be read in the next turn
 
     def close(self) -> None:
         """Close the port and all connections."""
@@ -104,8 +117,13 @@ class HttpServer:
     def _accept(self, now: float) -> None:
         try:
             sock, _ = self._listener.accept()
-        except OSError:
-            return  # gone again, or out of descriptors: whoever wants a page asks again
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # whoever wanted a page has gone again
+        except OSError as error:  # out of descriptors: the backlog keeps until some are free again
+            log.error("cannot accept connections to %s:%d: %s; raise the limit on open files", *self.address, error)
+            self._selector.unregister(self._listener)
+            self._accept_at = now + ACCEPT_PAUSE
+            return
         sock.setblocking(False)
         guest = self._guests[sock.fileno()] = _Guest(sock, now + TIME)
         self._selector.register(sock, _READ, guest)
