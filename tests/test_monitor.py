@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from test_core import FAR, Bench, answer, ask, frame
+from test_core import FAR, Bench, answer, ask, frame, log_of
 
 from hacoord.config import Batch
 from hacoord.frontends import view
@@ -28,11 +28,12 @@ class Watched:
         self.bench = Bench()
         self.raft = self.bench.raft
         self.frontend = Frontend(self.raft, self.bench.outbox)
-        journal = Journal(self.frontend, Batch(), lambda: None)
+        self.journal = Journal(self.frontend, Batch(), lambda: None, clock=lambda: self.now)
         elsewhere = cast(Any, SimpleNamespace(connected={"n3"}, dropped=0, failures=0))
         self.monitor = Monitor(
-            self.frontend, journal, elsewhere, elsewhere, elsewhere,
-            files=[Path("/nowhere")], patience=1.0, slow=1.0, labels={"node": "n1"}, clock=lambda: self.now,
+            self.frontend, self.journal, elsewhere, elsewhere, elsewhere,
+            files=[Path("/nowhere")], patience=1.0, slow=1.0, stale_after=30.0, labels={"node": "n1"},
+            clock=lambda: self.now,
         )  # fmt: skip
 
     def turn(self) -> None:
@@ -140,6 +141,21 @@ def test_lag_and_commitment_are_timed_by_the_leader(node: Watched) -> None:
     assert node.value("hacoord_replication_lag_entries", 'peer="n2"') is None, "only a leader knows"
     assert node.value("hacoord_peer_up", 'peer="n2"') == 0
     assert node.value("hacoord_peer_up", 'peer="n3"') == 1
+
+
+def test_a_follower_whose_state_is_old_is_of_no_use(node: Watched) -> None:
+    node.raft.step(frame(3, 0, 0, log_of(3), commit=1), node.now)
+    node.turn()
+    node.frontend.wanted()
+    node.frontend.transferred(FrontendType.FOLLOWER)
+    assert node.monitor.health() == (False, "it is FOLLOWER, and what it has applied may be too old"), "not yet applied"
+    node.journal.replay()
+    node.turn()
+    assert node.monitor.health() == (True, "it is FOLLOWER of n2")
+    assert node.value("hacoord_staleness_seconds") == 0
+    node.now += 31
+    assert node.value("hacoord_staleness_seconds") == 31
+    assert node.monitor.health()[0] is False
 
 
 def test_frames_of_a_deposed_leader_are_counted(node: Watched) -> None:

@@ -110,6 +110,9 @@ class Http:
     """Monitoring over HTTP (docs/monitoring.md)."""
 
     listen: Address | None = address("host:port on loopback for `/metrics`, `/health` and `/status`", "no HTTP")
+    staleness: float = number(
+        300.0, 0.1, 86400, "s", "`/health` answers 503 when what a FOLLOWER or OBSERVER has applied may be older"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +148,7 @@ class Tls:
 class Protocol:
     """What this node says to others."""
 
-    newest: int = number(
-        PROTOCOL, OLDEST, PROTOCOL, "version", "no newer version of the protocol is spoken"
-    )
+    newest: int = number(PROTOCOL, OLDEST, PROTOCOL, "version", "no newer version of the protocol is spoken")
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,8 @@ OF_USE = (FrontendType.FOLLOWER, FrontendType.OBSERVER)
 class Monitor:
     """The measures of one incarnation of a node.
 
-    `patience` is the election timeout, `slow` how long a sync or a turn may take before a line is logged: in seconds.
+    `patience` is the election timeout, `slow` how long a sync or a turn may take before a line is logged, `stale_after`
+    how old what a node has applied may be before it is of no use: in seconds.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Monitor:
         files: Iterable[Path],
         patience: float,
         slow: float,
+        stale_after: float,
         labels: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,6 +59,7 @@ class Monitor:
         self._transport = transport
         self._patience = patience
         self._slow = slow
+        self._stale_after = stale_after
         self._labels = dict(labels)
         self._clock = clock
         self.draining = False
@@ -127,6 +130,10 @@ class Monitor:
         add.gauge("hacoord_last_index", "Last entry of the log.", lambda: raft.last)
         add.gauge("hacoord_commit_index", "Last entry known to be committed.", lambda: raft.commit_index)
         add.gauge("hacoord_applied_index", "Last entry replayed.", lambda: journal.applied)
+        add.gauge(
+            "hacoord_first_index", "First entry the log still holds, after the image.", lambda: raft.log.base.last + 1
+        )
+        add.gauge("hacoord_staleness_seconds", "Age, at most, of what is applied here.", journal.staleness)
         self._entries = add.counter("hacoord_journal_entries_total", "Log entries made durable.")
         self._bytes = add.counter("hacoord_journal_bytes_total", "Bytes of data in them.")
         add.gauge("hacoord_database_bytes", "Size of the database and its WAL.", lambda: sum(map(_size, files)))
@@ -268,6 +275,8 @@ class Monitor:
         if frontend.type is FrontendType.LEADER:
             return frontend.ready, "it is LEADER" + ("" if frontend.ready else ", and not ready to take writes yet")
         if frontend.type in OF_USE:
+            if not self._journal.can_read(self._stale_after):
+                return False, f"it is {frontend.type.value}, and what it has applied may be too old"
             return True, f"it is {frontend.type.value} of {self._raft.leader}"
         return False, f"it is {frontend.type.value}: it follows no leader"
 

@@ -153,6 +153,7 @@ class Node:
             files=self._storage.files,
             patience=config.election.timeout,
             slow=config.log.slow,
+            stale_after=config.http.staleness,
             labels={"node": name, "cluster": cluster},
         )
         if self._http is not None:
