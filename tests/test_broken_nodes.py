@@ -122,7 +122,7 @@ def listen_to_deposed_leaders(patch: Patch) -> None:
             take(raft, m)
 
     patch.setattr(Raft, "_on_append_entries", gullible)
-    patch.setattr(Raft, "_check_quorum", lambda raft, leadership: None)
+    patch.setattr(Raft, "_check_quorum", lambda raft: None)
 
 
 def activate_unfenced(patch: Patch) -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hacoord import __version__, config_commands, frontends, logs, recovery_commands, token_commands
+from hacoord import __version__, config_commands, frontends, logs, member_commands, recovery_commands, token_commands
 from hacoord.catalog import commands as catalog
 from hacoord.catalog.machine import BadCommand
 from hacoord.catalog.service import serve
@@ -28,7 +28,7 @@ from hacoord.tokens import read_token
 from hacoord.trace import TraceFailed
 
 UNKNOWN = 3
-"""Exit status of `append` when nobody can say whether the entry is written."""
+"""Exit status when nobody can say whether the entry is written, or the group changed."""
 
 QUIET = 600.0
 """Seconds of virtual time without an event after which `simulate --events` gives up."""
@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(Exit.USAGE, str(error))
     except NodeFailed as error:
         return _complain(error.code, str(error))
+    except OutcomeUnknown as error:
+        return _complain(UNKNOWN, f"outcome unknown: {error}")
     except BrokenPipeError:
         # Whoever read our output has heard enough; say nothing when the interpreter closes it.
         sys.stdout = None
@@ -147,8 +149,6 @@ def _append(args: argparse.Namespace) -> int:
         data = sys.stdin.buffer.read() if args.data is None else args.data.encode()
         try:
             receipt = client.append(data)
-        except OutcomeUnknown as error:
-            return _complain(UNKNOWN, f"outcome unknown: {error}")
         except (NotWritten, RequestRefused, ValueError) as error:
             return _complain(Exit.UNEXPECTED, f"not written: {error}")
     print(f"index {receipt.index}, term {receipt.term}, epoch {receipt.epoch}")
@@ -184,8 +184,6 @@ def _catalog(args: argparse.Namespace, verb: catalog.Verb) -> int:
     with _client(args, args.node, timeout=args.timeout) as client:
         try:
             return verb(args, client)
-        except OutcomeUnknown as error:
-            return _complain(UNKNOWN, f"outcome unknown: {error}")
         except BadCommand as error:
             return _complain(Exit.USAGE, str(error))
         except (NotWritten, RequestRefused, Unreachable, ValueError) as error:
@@ -375,6 +373,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verbs: list[argparse.ArgumentParser] = []
     catalog.add_commands(of_catalog)
+    verbs += member_commands.add_commands(commands, lambda args, at: _client(args, at, timeout=args.timeout + 5))
     recovering = recovery_commands.add_commands(
         lambda name, function, text: _command(commands, name, function, text),
         lambda args, addresses: _client(args, addresses, timeout=args.timeout),

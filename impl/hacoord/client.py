@@ -184,12 +184,12 @@ class Client:
                     reason = str(error)
                     continue
                 match reply:
-                    case {"receipt": dict()} | {"point": dict()} | {"handed_over": str()}:
+                    case {"receipt": dict()} | {"point": dict()} | {"handed_over": str()} | {"changed": int()}:
                         self._leader = address
                         return reply
                     case {"error": "unknown", "reason": str(why)}:
                         raise OutcomeUnknown(why)
-                    case {"error": "bad_request" | "forbidden" | "timeout" | "lost", "reason": str(why)}:
+                    case {"error": "bad_request" | "forbidden" | "refused" | "timeout" | "lost", "reason": str(why)}:
                         raise RequestRefused(why)
                     case {"error": "not_leader", "reason": str(why), "address": str(leader)} if leader != address:
                         reason = why
@@ -254,6 +254,21 @@ class Client:
         except _NoLeader as error:
             raise Unreachable(str(error)) from error
         return str(reply["handed_over"])
+
+    def change(
+        self, action: str, name: str, *, address: str = "", force: bool = False, timeout: float = 10.0
+    ) -> dict[str, object]:
+        """Have the LEADER change the group (`Action` of ha/membership.py); returns once that is committed.
+
+        It waits at most `timeout` seconds until the change may be made. The reply names the cluster, and has its
+        founders' addresses. Raises RequestRefused, Unreachable if nothing was changed, OutcomeUnknown if nobody can
+        say.
+        """
+        asked = {"op": "member", "action": action, "name": name, "address": address, "force": force}
+        try:
+            return self._ask_leader({**asked, "timeout": float(timeout)}, ambiguous=True)
+        except _NoLeader as error:
+            raise Unreachable(str(error)) from error
 
     def ask(self, address: str, request: dict[str, object]) -> dict[str, object]:
         """One node's own reply to a request that changes nothing. Raises Unreachable, RequestRefused."""

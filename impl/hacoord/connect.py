@@ -70,7 +70,7 @@ class ClientConnection:
                 raise HandshakeRefused(why)
         except HandshakeRefused as refused:
             self.close()
-            raise HandshakeRefused(f"{self._address}: {refused.reason}") from None
+            raise HandshakeRefused(f"{self._address}: {refused.reason}", removed=refused.removed) from None
         except FrameError as error:
             self.close()
             raise ConnectionFailed(f"{self._address} is not a hacoord node: {error}") from error

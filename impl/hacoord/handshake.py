@@ -34,19 +34,23 @@ _NONCE = 32
 
 
 class HandshakeRefused(TransportError):
-    """One end does not want to speak with the other. `reply` is the frame body that says so to it, if any."""
+    """One end does not want to speak with the other. `reply` is the frame body that says so to it, if any.
 
-    def __init__(self, reason: str, reply: bytes = b"") -> None:
+    `removed` is, for a node that is refused because it was removed, by which position of the log: index and term.
+    """
+
+    def __init__(self, reason: str, reply: bytes = b"", removed: tuple[int, int] | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.reply = reply
+        self.removed = removed
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
     """Who speaks. `cluster` is None for a client that takes any; `to` is the node to be reached, None for any; `token`
     is the name of a client's token, None if it has the secret. It knows the protocol's versions `oldest` to `protocol`.
-    `disk` is the identity of a node's data directory.
+    `disk` is the identity of a node's data directory, `address` where it can be reached.
     """
 
     cluster: str | None
@@ -58,6 +62,7 @@ class Hello:
     token: str | None = None
     oldest: int = OLDEST
     disk: str | None = None
+    address: str | None = None
 
     def spoken(self, other: Hello) -> int:
         """The version that two ends speak with each other; 0 if there is none."""
@@ -120,8 +125,11 @@ class Dialer:
         key = token.server_key if token else cast(bytes, self._secret)
         if not _same(proof, _proof(key, "listener", self.hello, self._challenge, encode_json(verdict))):
             raise HandshakeRefused(f"whoever listens there does not know the {'token' if token else 'secret'}")
-        if set(verdict) == {"refused"}:
-            raise HandshakeRefused(str(verdict["refused"]))
+        match verdict:
+            case {"refused": reason, "removed": [int(index), int(term)]}:
+                raise HandshakeRefused(str(reason), removed=(index, term))
+            case {"refused": reason}:
+                raise HandshakeRefused(str(reason))
         peer, me = _hello(verdict), self.me
         if peer.role != "node":
             raise HandshakeRefused("whoever listens there is no node")
@@ -135,7 +143,8 @@ class Dialer:
 
 
 class Listener:
-    """The end that was connected to. `admit` says why someone who has proved the secret is refused, None if not.
+    """The end that was connected to. `admit` says why someone who has proved the secret is refused, None if not; or it
+    raises HandshakeRefused.
 
     `find` looks up what is known of a client's token.
     """
@@ -165,7 +174,11 @@ class Listener:
             return self._challenge
         if not self._proved(self._claimed, _fields(body, "proof")["proof"]):
             raise HandshakeRefused(STRANGER, encode_json({"stranger": True}))
-        reason = self._refusal(self._claimed)
+        try:
+            reason = self._refusal(self._claimed)
+        except HandshakeRefused as refused:
+            verdict: dict[str, object] = {"refused": refused.reason, "removed": refused.removed}
+            raise HandshakeRefused(refused.reason, self._verdict(verdict)) from None
         if reason is not None:
             raise HandshakeRefused(reason, self._verdict({"refused": reason}))
         self.peer = self._claimed
@@ -250,11 +263,13 @@ def _hello(fields: dict[str, object]) -> Hello:
     oldest = fields.get("oldest", protocol)
     if type(protocol) is not int or type(oldest) is not int:
         raise FrameError("a hello without a protocol version")
-    token, disk = fields.get("token"), fields.get("disk")
+    token, disk, address = fields.get("token"), fields.get("disk"), fields.get("address")
     if not (disk is None or (isinstance(disk, str) and is_name(disk))):
         raise FrameError("a hello with a disk that has no name")
+    if not (address is None or isinstance(address, str)):
+        raise FrameError("a hello from nowhere")
     if role == "node" and token is None:
-        return Hello(cluster, name, inc, "node", to, protocol, None, oldest, disk)
+        return Hello(cluster, name, inc, "node", to, protocol, None, oldest, disk, address)
     if role == "client" and (token is None or (isinstance(token, str) and is_name(token))):
         return Hello(cluster, name, inc, "client", to, protocol, token, oldest)
     raise FrameError("a hello without a role")

@@ -24,23 +24,25 @@ from pathlib import Path
 from hacoord import __version__
 from hacoord.backup_service import BackupService
 from hacoord.checkpoint import Checkpoint
-from hacoord.config import Address, Config, parse_address
+from hacoord.config import Address, Config, ConfigError, parse_address
 from hacoord.exits import MEANING, Exit, NodeFailed, failures
 from hacoord.frames import HANDOVER_SINCE
 from hacoord.frontends import view
 from hacoord.ha.frontend import Frontend, FrontendType
+from hacoord.ha.membership import Membership, parse_change
 from hacoord.ha.state_change import Execution, IllegalTransition, StateChangeExecutor, StateChangeFailed
 from hacoord.http import HttpServer
 from hacoord.journal import Journal, NotLeader, Outcome, ReplayFailed
 from hacoord.machine import StateMachine
 from hacoord.monitor import Monitor
 from hacoord.pages import pages
+from hacoord.peers import Peers
 from hacoord.raft.core import Raft, Timing
 from hacoord.raft.group import founding
 from hacoord.raft.leadership import Limits
 from hacoord.raft.messages import InstallSnapshot, Message, Ref
 from hacoord.raft.outbox import Outbox
-from hacoord.replies import entries, fate
+from hacoord.replies import changed, entries, fate
 from hacoord.rights import OPERATIONS, Right
 from hacoord.storage import Storage
 from hacoord.tls import Certificates, certificates
@@ -81,12 +83,13 @@ class Node:
         self._storage = Storage(directory)
         name, cluster = self._storage.node, self._storage.cluster
         self.name = name
-        self.members = dict(self._storage.members)
         with ExitStack() as undo:
             undo.callback(self._storage.close)
-            addresses = {member: parse_address(address) for member, address in self.members.items()}
-            own = addresses.pop(name)
             inc = self._storage.new_incarnation()
+            self._outbox = Outbox(name, inc)
+            self._raft = self._load(config)
+            addresses = {member: parse_address(address) for member, address in self.members.items()}
+            own = addresses.pop(name, None) or parse_address(self._storage.address)
             certs = certificates(config.tls)
             if certs is not None:
                 certs.check(name)
@@ -105,6 +108,7 @@ class Node:
                 protocol=config.protocol.newest,
                 disk=self._storage.disk,
                 refusal=self._storage.acquaintances.refusal,
+                advertised=self.members.get(name, self._storage.address),
             )
             undo.callback(self._transport.close)
             try:
@@ -115,29 +119,16 @@ class Node:
             if self._http is not None:
                 undo.callback(self._http.close)
                 self._transport.watch(self._http.fileno(), self._http.poll)
-            hard_state, log_entries = self._storage.load()
             trace_dir = config.trace.dir or directory / "trace"
             self._trace = TraceWriter(trace_dir, cluster=cluster, node=name, inc=inc, required=config.trace.required)
             undo.pop_all()
-        self._outbox = Outbox(name, inc)
         self._traced = Ref(name, inc, 0)
-        self._raft = Raft(
-            name,
-            founding(self.members),
-            self._outbox,
-            now=time.monotonic(),
-            hard_state=hard_state,
-            entries=log_entries,
-            base=self._storage.base,
-            image=self._storage.image,
-            founded=self._storage.founded,
-            timing=Timing(config.election.timeout, config.election.heartbeat),
-            limits=Limits(config.batch.entries, config.batch.bytes, config.batch.window),
-        )
         self.frontend = Frontend(self._raft, self._outbox)
         self.journal = Journal(self.frontend, config.batch, self._transport.wake, self._storage.read_image)
         self._checkpoint = Checkpoint(self._raft, self.journal, config.image, self._storage.stage)
         self._backups = BackupService(self._raft, self._checkpoint, self._storage)
+        self.membership = Membership(self.frontend, time.monotonic, self._transport.wake)
+        self._peers = Peers(self._raft, self._transport, 2 * config.election.timeout)
         self._drain = config.election.timeout
         self._shutdown = config.shutdown
         # Who asked for the handover under way, and to whom.
@@ -158,6 +149,28 @@ class Node:
         )
         if self._http is not None:
             self._http.pages |= pages(self._monitor, self.status)
+
+    def _load(self, config: Config) -> Raft:
+        """The core, as the disk left it."""
+        hard_state, log_entries = self._storage.load()
+        return Raft(
+            self.name,
+            founding(self._storage.members),
+            self._outbox,
+            now=time.monotonic(),
+            hard_state=hard_state,
+            entries=log_entries,
+            base=self._storage.base,
+            image=self._storage.image,
+            founded=self._storage.founded,
+            timing=Timing(config.election.timeout, config.election.heartbeat),
+            limits=Limits(config.batch.entries, config.batch.bytes, config.batch.window),
+        )
+
+    @property
+    def members(self) -> dict[str, str]:
+        """The members of the group that this node goes by: name to "host:port"."""
+        return {member.name: member.address for member in self._raft.log.group.current.members.values()}
 
     @property
     def address(self) -> Address:
@@ -202,6 +215,7 @@ class Node:
         finally:
             self._executor.stop()
             self.journal.abandon()
+            self.membership.close()
             self._transport.close()
             if self._http is not None:
                 self._http.close()
@@ -252,6 +266,8 @@ class Node:
             self._calls.popleft()()
         if self._http is not None and self._http.deadline() <= time.monotonic():
             self._http.poll()
+        if self._transport.told_removed:
+            self.frontend.told_removed(*self._transport.told_removed)
         self.frontend.tick(time.monotonic())
         self.journal.propose()
         self._monitor.proposed()
@@ -264,6 +280,8 @@ class Node:
         if self.frontend.stopped:
             return
         self.journal.acknowledge()
+        self.membership.turn()
+        self._peers.turn(time.monotonic())
         self._carry_out()
         self._speak()
         self.journal.answer()
@@ -389,6 +407,8 @@ class Node:
                 self._backups.begin(lambda body: self._reply(request, body))
             case {"op": "backup_part"}:
                 self._reply(request, self._backups.part(request.body))
+            case {"op": "member", **fields}:
+                self._change(request, fields)
             case {"op": "fault", **fault}:
                 self._reply(request, self._fault(fault))
             case {"op": str(operation)} if operation in self._handlers:
@@ -401,6 +421,18 @@ class Node:
         """The voter to hand over to: one that answers, and whose version of the protocol knows how to be asked."""
         able = [peer for peer, protocol in self._transport.protocols.items() if protocol >= HANDOVER_SINCE]
         return self._raft.best_heir(able)
+
+    def _change(self, request: ClientRequest, fields: Mapping[str, object]) -> None:
+        """Have the group changed; the reply comes when that is committed, or refused."""
+        try:
+            change, timeout = parse_change(fields)
+        except (ValueError, ConfigError) as error:
+            self._reply(request, {"error": "bad_request", "reason": str(error)})
+            return
+        cluster: dict[str, object] = {"cluster": self._storage.cluster, "founding": self._storage.members}
+        self.membership.submit(
+            change, timeout, lambda outcome: self._reply(request, changed(outcome, cluster, self.members))
+        )
 
     def _transfer(self, request: ClientRequest, to: str | None, timeout: float, force: bool) -> None:
         """Begin to hand over; the reply comes when that is done, or has come to nothing."""
@@ -447,6 +479,7 @@ class Node:
             "inc": self._traced.inc,
             "type": frontend.type.name,
             "role": raft.role.value,
+            "part": raft.part,
             "term": raft.term,
             "epoch": frontend.epoch,
             "leader": raft.leader,
@@ -502,7 +535,8 @@ def _check_welcome(
         except ConnectionFailed:
             continue  # not running, or not yet
         except HandshakeRefused as refused:
-            refusals.append(str(refused))
+            if refused.removed is None:  # who has been removed ends when its log has been looked at
+                refusals.append(str(refused))
     members = len(peers) + 1
     if members - len(refusals) < members // 2 + 1:
         raise NodeFailed(Exit.REFUSED, f"refused by {len(refusals)} of {len(peers)} other members: {refusals[0]}")

@@ -6,7 +6,9 @@ import base64
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from hacoord.ha.membership import Changed, ChangeUnknown
 from hacoord.journal import GivenUp, Journal, NotLeader, Outcome, OutcomeUnknown, Overloaded, ReadPoint, Receipt
+from hacoord.raft.changes import ChangeRefused
 
 READ_LIMIT = 1 << 20
 """A reply to `read` holds entries of this many bytes at most, and always one if there is one."""
@@ -25,6 +27,21 @@ def fate(outcome: Outcome, members: Mapping[str, str]) -> dict[str, object]:
         case Overloaded():
             return {"error": "overloaded", "reason": str(outcome)}
         case OutcomeUnknown():
+            return {"error": "unknown", "reason": str(outcome)}
+
+
+def changed(
+    outcome: Changed | ChangeRefused | ChangeUnknown | NotLeader, cluster: dict[str, object], members: Mapping[str, str]
+) -> dict[str, object]:
+    """What became of a change of the group; `cluster` is what a node that joins needs to know of it."""
+    match outcome:
+        case Changed(index):
+            return {"changed": index, **cluster}
+        case NotLeader():
+            return fate(outcome, members)
+        case ChangeRefused():
+            return {"error": "refused", "reason": str(outcome)}
+        case ChangeUnknown():
             return {"error": "unknown", "reason": str(outcome)}
 
 

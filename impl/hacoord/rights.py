@@ -27,6 +27,7 @@ OPERATIONS: dict[str, Right] = {
     "transfer": Right.ADMIN,
     "backup": Right.ADMIN,
     "backup_part": Right.ADMIN,
+    "member": Right.ADMIN,
     "fault": Right.ADMIN,
 }
 """What a node answers by itself, and the right that takes. An embedding system names its own in `Node.on_request`."""

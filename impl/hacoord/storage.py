@@ -47,7 +47,11 @@ class DiskFull(StorageError):
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """The one row of table `node`; `members` is a JSON object of name to "host:port"."""
+    """The one row of table `node`.
+
+    `members` is a JSON object of name to "host:port", the voters that the group was set up with; for a node that joined
+    later, a list of that object and its own "host:port".
+    """
 
     cluster: str
     node: str
@@ -74,43 +78,51 @@ class Founding:
 
 
 def create(
-    directory: Path, *, cluster: str, node: str, members: Mapping[str, str], founding: Founding | None = None
+    directory: Path,
+    *,
+    cluster: str,
+    node: str,
+    members: Mapping[str, str],
+    founding: Founding | None = None,
+    address: str | None = None,
 ) -> None:
     """Make the data directory of a new node: the only way for one to come into being (incidents 12 and 16).
 
-    `members` are the voters, name to "host:port", this node among them. The database is finished and synced under
-    another name before it gets its own, so a crash on the way leaves nothing that opens as a node. With `founding` the
-    node goes on from where another cluster ended; all that it is set up with have to be given the same.
+    `members` are the voters that the group is set up with, name to "host:port", this node among them; or not, if it
+    joins later, at its own `address`. The database is finished and synced under another name before it gets its own, so
+    a crash on the way leaves nothing that opens as a node. With `founding` the node goes on from where another cluster
+    ended; all that it is set up with have to be given the same.
     Raises StorageError if the directory already holds a node or remains of one, or cannot be written.
     """
-    _check_names(cluster, node, members)
+    _check_names(cluster, node, members, joins=address is not None)
     try:
         make_directory(directory)
         lock = lock_directory(directory)
         try:
-            _create_locked(directory, cluster, node, members, founding)
+            known: object = dict(members) if address is None else [dict(members), address]
+            _create_locked(directory, cluster, node, known, founding)
         finally:
             os.close(lock)
     except OSError as error:
         raise StorageError(f"cannot create a node in {directory}: {error}") from error
 
 
-def _check_names(cluster: str, node: str, members: Mapping[str, str]) -> None:
+def _check_names(cluster: str, node: str, members: Mapping[str, str], *, joins: bool) -> None:
     for what, name in [("cluster", cluster), ("node", node), *(("member", member) for member in members)]:
         if not NAME.fullmatch(name):
             raise StorageError(
                 f"{what} name {name!r} is not valid: use 1 to 64 letters, digits, '.', '_' or '-', beginning with a "
                 "letter or a digit"
             )
-    if node not in members:
+    if joins and node in members:
+        raise StorageError(f"{node!r} is one of those who set the cluster up: choose a name that was never used in it")
+    if not joins and node not in members:
         raise StorageError(
             f"node {node!r} is not among the members ({', '.join(members)}): add it, or correct its name"
         )
 
 
-def _create_locked(
-    directory: Path, cluster: str, node: str, members: Mapping[str, str], founding: Founding | None
-) -> None:
+def _create_locked(directory: Path, cluster: str, node: str, members: object, founding: Founding | None) -> None:
     for name in _LEFTOVERS:
         # A WAL left behind counts too: SQLite would replay it into the new database.
         if (directory / name).exists():
@@ -122,7 +134,7 @@ def _create_locked(
     for suffix in ("", "-journal"):
         Path(f"{unfinished}{suffix}").unlink(missing_ok=True)
     term = founding.base.last_term if founding else 0
-    row = _Node(cluster, node, uuid.uuid4().hex, json.dumps(dict(members)), 0, term, None)
+    row = _Node(cluster, node, uuid.uuid4().hex, json.dumps(members), 0, term, None)
     try:
         database = Database(sqlite3.connect(unfinished, isolation_level=None))
         try:
@@ -202,7 +214,9 @@ class Storage:
         self.cluster: str = self._row.cluster
         self.node: str = self._row.node
         self.disk: str = self._row.disk
-        self.members: dict[str, str] = json.loads(self._row.members)
+        members = json.loads(self._row.members)
+        self.members: dict[str, str] = members[0] if isinstance(members, list) else members
+        self.address: str = members[1] if isinstance(members, list) else members[self.node]
 
     @property
     def files(self) -> tuple[Path, ...]:

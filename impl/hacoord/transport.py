@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
 
-from hacoord.config import Address, Connections
+from hacoord.config import Address, ConfigError, Connections, parse_address
 from hacoord.connect import ClientConnection, ConnectionFailed, RequestUnanswered
 from hacoord.connection import Connection, Dial, log
 from hacoord.frames import MAX_FRAME, PROTOCOL, FrameError, TransportError, decode_message, encode_message, since
@@ -48,6 +48,10 @@ class Transport:
     the protocol than `protocol` is spoken. `disk` is the identity of this node's data directory; `refusal` says why a
     peer with a name and disk is not let in. Messages from and to the peers in `blocked` are dropped (fault injection).
     Raises ValueError for an empty secret.
+
+    `advertised` is this node's address as others know it. A node that is `joining` knows no members: it lets in every
+    node of its cluster, and answers it where that says it is. `removed` tells of a name by which position of the
+    log, index and term, it was removed from the group; who is removed itself finds that in `told_removed`.
     """
 
     def __init__(
@@ -69,12 +73,17 @@ class Transport:
         protocol: int = PROTOCOL,
         disk: str | None = None,
         refusal: Callable[[str, str | None], str | None] = lambda name, disk: None,
+        advertised: str | None = None,
     ) -> None:
         if not secret:
             raise ValueError("the secret is empty: anybody could speak")
         self.name, self.inc, self.cluster = name, inc, cluster
         self.blocked: set[str] = set()
         self.dropped = 0
+        self.joining = False
+        self.removed: Callable[[str], tuple[int, int] | None] = lambda name: None
+        self.told_removed: tuple[int, int] | None = None
+        self._advertised = advertised
         self._secret = secret
         self._listen = listen
         self._clock = clock
@@ -115,6 +124,11 @@ class Transport:
         return {dial.name: dial.open.protocol for dial in self._dials.values() if dial.open is not None}
 
     @property
+    def peers(self) -> frozenset[str]:
+        """The nodes that this one dials, and lets in."""
+        return frozenset(self._dials)
+
+    @property
     def connected(self) -> frozenset[str]:
         """The peers that messages can be sent to now."""
         return frozenset(dial.name for dial in self._dials.values() if dial.open is not None)
@@ -135,6 +149,14 @@ class Transport:
             if dial.connection is not None:
                 self._drop(dial.connection, "its address has changed")
             dial.retry_at = -inf
+
+    def forget(self, peer: str) -> None:
+        """A node is no peer any more: hang up, and refuse it from now on."""
+        dial = self._dials.pop(peer, None)
+        if dial is not None and dial.connection is not None:
+            self._drop(dial.connection, "it is no member any more")
+        if peer in self._inbound:
+            self._drop(self._inbound[peer], "it is no member any more")
 
     def poll(self, timeout: float) -> list[Message | ClientRequest]:
         """Send what is queued, wait at most `timeout` seconds for something to happen, return all that has arrived.
@@ -286,7 +308,8 @@ class Transport:
                 self._drop(next(iter(self._strangers.values())), "too many that have not authenticated")
 
     def _hello(self, to: str | None = None) -> Hello:
-        return Hello(self.cluster, self.name, self.inc, "node", to, self._protocol, disk=self._disk)
+        where = self._advertised
+        return Hello(self.cluster, self.name, self.inc, "node", to, self._protocol, disk=self._disk, address=where)
 
     def _add(
         self, sock: socket.socket, where: str, handshake: Handshake, dial: Dial | None, tls: TlsEnd | None
@@ -339,6 +362,7 @@ class Transport:
         except OSError as error:
             self._drop(connection, error.strerror or str(error))
         except HandshakeRefused as refused:
+            self.told_removed = refused.removed or self.told_removed
             if refused.reply:
                 connection.queue(refused.reply)
             if connection.unsent:
@@ -381,7 +405,10 @@ class Transport:
             self._dirty[connection.serial] = connection
 
     def _admit(self, tls: TlsEnd | None, other: Hello) -> str | None:
-        if other.role == "node" and other.name not in self._dials:
+        if other.role == "node" and other.name not in self._dials and not self.joining:
+            if entry := self.removed(other.name):
+                reason = f"node {other.name} was removed from cluster {self.cluster}: don't start it again"
+                raise HandshakeRefused(reason, removed=entry)
             return f"node {self.name} knows no member {other.name} in cluster {self.cluster}: check the configuration"
         if other.role == "client" and len(self._clients) >= self._limits.clients:
             return f"node {self.name} has {self._limits.clients} clients already: close some, or try another node"
@@ -409,8 +436,19 @@ class Transport:
             self._drop(older, "replaced by a newer one")
         self._inbound[peer.name] = connection
         log.info("connected from %s", connection)
-        dial = self._dials[peer.name]
+        if peer.name not in self._dials or (self.joining and self._dials[peer.name].open is None):
+            self._call_back(peer)
+        dial = self._dials.get(peer.name)
+        if dial is None:
+            return
         if dial.open is not None and dial.open.peer is not None and dial.open.peer.inc != peer.inc:
             self._drop(dial.open, "the peer has started anew")
         if dial.connection is None:  # whoever can reach us can probably be reached: do not wait
             dial.retry_at = -inf
+
+    def _call_back(self, peer: Hello) -> None:
+        """Reach a node that this one, who is joining, knows only from its hello."""
+        try:
+            self.set_address(peer.name, parse_address(peer.address or ""))
+        except ConfigError as error:
+            log.info("node %s can't be answered: %s", peer.name, error)

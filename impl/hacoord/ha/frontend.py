@@ -77,6 +77,12 @@ class Frontend:
         """Trace the beginning of this incarnation; `disk` is the identity of its data directory."""
         self.raft.start(disk)
 
+    def told_removed(self, index: int, term: int) -> None:
+        """A member refuses this node, because by that position of the log it was removed."""
+        if not self.stopped:
+            self.raft.told_removed(index, term)
+            self._watch()
+
     def deadline(self) -> float:
         """When `tick` wants to be called next, in seconds on the driver's monotonic clock."""
         return self.raft.deadline()

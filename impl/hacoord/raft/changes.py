@@ -18,6 +18,10 @@ class ChangeRefused(Exception):
     """The group must not change so, or not now. The text says why, and what to do."""
 
 
+class ChangeNotYet(ChangeRefused):
+    """The group must not change so now; the same may be tried again soon."""
+
+
 class Changes:
     """Changes of the group that one node makes, as its leader."""
 
@@ -41,8 +45,8 @@ class Changes:
             raise ChangeRefused(f"{name} is {_called(member.part)}, and only a learner is promoted: {advice}")
         caught_up = self._caught_up()
         if name not in caught_up:
-            raise ChangeRefused(f"{name} has not caught up yet: try again when it has")
-        return self._propose(group.having(replace(member, part=Part.VOTER)), [caught_up[name]])
+            raise ChangeNotYet(f"{name} has not caught up yet: try again when it has")
+        return self._propose(group.promoting(name), [caught_up[name]])
 
     def remove(self, name: str) -> int:
         """A member leaves. It is not sent the entry that says so; it learns it when it asks."""
@@ -56,7 +60,7 @@ class Changes:
         if member.part is not Part.VOTER:
             return self._propose(after, [])
         if len(staying) < after.quorum:
-            raise ChangeRefused(
+            raise ChangeNotYet(
                 f"{len(staying)} of the {len(after.voters)} voters that would stay have all that is committed, and "
                 f"{after.quorum} are needed: wait until they have, or restart them"
             )
@@ -84,11 +88,11 @@ class Changes:
         if raft.role is not Role.LEADER:
             raise NotLeader(raft.leader)
         if not raft.fenced:  # nor would anything else be known committed that a later leader could not replace
-            raise ChangeRefused(f"{raft.name} has only just begun to lead: try again")
+            raise ChangeNotYet(f"{raft.name} has only just begun to lead: try again")
         if raft.heir:
-            raise ChangeRefused(f"{raft.name} is handing over to {raft.heir}: try again there")
+            raise ChangeNotYet(f"{raft.name} is handing over to {raft.heir}: try again there")
         if raft.commit_index < raft.log.group.index:
-            raise ChangeRefused("another change of the group is not committed yet: try again when it is")
+            raise ChangeNotYet("another change of the group is not committed yet: try again when it is")
         return raft.log.group.current
 
     def _member(self, group: Configuration, name: str) -> Member:

@@ -245,7 +245,7 @@ class Raft:
             self._press_heir(now)
             self._deadline = now + self._timing.heartbeat
             if now >= self._quorum_check:
-                self._check_quorum(self._leadership)
+                self._check_quorum()
         else:
             self.leader = None
             self._wait_for_election()
@@ -275,7 +275,7 @@ class Raft:
             case Received():
                 self._on_received(message)
             case Removed():
-                self._on_removed(message)
+                self.told_removed(message.index, message.index_term)
 
     def propose(self, kind: Kind, data: Sequence[bytes]) -> tuple[int, int]:
         """Append entries as the leader; returns the first and last index. Raises NotLeader."""
@@ -305,6 +305,11 @@ class Raft:
         if self._store_ref and self._stored[0] == self.term:
             found[self.name] = self._stored[1], self._store_ref
         return found
+
+    def alive(self) -> set[str]:
+        """This leader, and the members that have answered it within an election timeout."""
+        since = self._now - self._timing.election
+        return {self.name} | (self._leadership.heard_since(since) if self._leadership else set())
 
     def read_start(self) -> None:
         """Begin to answer the reads that have come in, as a leader that is fenced (see reads.py)."""
@@ -498,11 +503,8 @@ class Raft:
         self._ask_for_votes(self.term, pre=False, heir=heir)
 
     def _on_request_vote(self, m: RequestVote) -> None:
-        index = self.commit_index
-        _, group = self.log.group.at(index)
-        if m.src in group.removed:
-            term = self.log.term_at(index)
-            self.outbox.send(Removed(self.name, m.src, self.outbox.newest, self.term, index, term))
+        if known := self.removal(m.src):
+            self.outbox.send(Removed(self.name, m.src, self.outbox.newest, self.term, *known))
             return
         # A node that hears from a leader disturbs nobody and lets nobody disturb it (thesis 4.2.3).
         content = not m.heir and (
@@ -546,9 +548,15 @@ class Raft:
             self._ballots[m.src] = m.grant
             self._count_votes()
 
-    def _on_removed(self, m: Removed) -> None:
-        """Believe it, unless this log goes on from there to where this node belongs to the group again."""
-        again = self.log.holds(m.index, m.index_term) and self.name in self.log.group.current.members
+    def removal(self, name: str) -> tuple[int, int] | None:
+        """The position up to which the log is committed, if by then a node has been removed; else None."""
+        at = self.commit_index
+        return (at, self.log.term_at(at)) if name in self.log.group.at(at)[1].removed else None
+
+    def told_removed(self, index: int, term: int) -> None:
+        """By that position of the log this node was removed, says another; unless this log goes on from there to
+        where it belongs to the group again, that is so."""
+        again = self.log.holds(index, term) and self.name in self.log.group.current.members
         self.removed = self.removed or not again
 
     def _count_votes(self) -> None:
@@ -611,11 +619,10 @@ class Raft:
         if m.term == self.term and m.src == self.leader and self.electable and self.part is Part.VOTER:
             self.campaign(heir=True)
 
-    def _check_quorum(self, leadership: Leadership) -> None:
+    def _check_quorum(self) -> None:
         """Step down when more than half of the voters have been silent for an election timeout (thesis 6.2)."""
         self._quorum_check = self._now + self._timing.election
-        alive = leadership.heard_since(self._now - self._timing.election) | {self.name}
-        if len(alive.intersection(self.voters)) < self.quorum:
+        if len(self.alive().intersection(self.voters)) < self.quorum:
             self.conclude()
 
     # --- replication ---------------------------------------------------------------------------------------------

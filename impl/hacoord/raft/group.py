@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -50,6 +50,10 @@ class Configuration:
         """This configuration, with a new member or a member changed."""
         others = (m for m in self.members.values() if m.name != member.name)
         return configuration((*others, member), self.removed - {member.name})
+
+    def promoting(self, name: str) -> Configuration:
+        """This configuration, with one member as a voter."""
+        return self.having(replace(self.members[name], part=Part.VOTER))
 
     def without(self, name: str) -> Configuration:
         """This configuration, without one member."""

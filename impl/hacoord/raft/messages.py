@@ -232,7 +232,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """The answer to RequestVote of a node that was removed: up to this committed entry, it has not been added again."""
+    """The answer to RequestVote of a node that was removed, by this position of the log, which is committed."""
 
     src: str
     dst: str

@@ -1,0 +1,232 @@
+"""Changes of the group as whoever asks for them sees them: wait for their turn, take effect, are committed, answered.
+
+What is asked for may take several steps, each a change of one node that has to be committed before the next: a voter
+becomes an observer by being removed and added again (spec/Membership.tla says why). Learners are promoted without being
+asked, as soon as they have caught up. A change that would leave fewer voters than a quorum that are alive is refused
+unless forced: it would be the last one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hacoord.config import parse_address
+from hacoord.frames import is_name
+from hacoord.ha.frontend import Frontend
+from hacoord.raft.changes import ChangeNotYet, ChangeRefused, Changes
+from hacoord.raft.core import NotLeader, Role
+from hacoord.raft.group import Configuration, Part
+
+
+class Action(StrEnum):
+    """What can be asked for."""
+
+    JOIN = "join"
+    ADD_OBSERVER = "add_observer"
+    PROMOTE = "promote"
+    DEMOTE = "demote"
+    DROP = "drop"
+    MOVE = "move"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One request; `address` is the "host:port" of who joins or moves. `force` does without enough live voters."""
+
+    action: Action
+    name: str
+    address: str = ""
+    force: bool = False
+
+
+def parse_change(fields: Mapping[str, object]) -> tuple[Change, float]:
+    """A change as a client asks for it, and its patience in seconds. Raises ValueError, ConfigError."""
+    match fields:
+        case {"action": str(action), "name": str(name), "address": str(address), "timeout": float(timeout), **more}:
+            change = Change(Action(action), name, address, force=more.get("force") is True)
+        case _:
+            raise ValueError("a change of the group has an action, a name, an address and a timeout")
+    if not is_name(name):
+        raise ValueError(f"{name!r} can't be the name of a node: 1 to 64 printable ASCII characters")
+    if change.action in (Action.JOIN, Action.ADD_OBSERVER, Action.MOVE):
+        parse_address(address)
+    return change, timeout
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """It is done, and committed with the log entry at `index`."""
+
+    index: int
+
+
+class ChangeUnknown(Exception):
+    """The leader lost its office meanwhile: the change, or a part of it, may or may not come about."""
+
+
+Outcome = Changed | ChangeRefused | ChangeUnknown | NotLeader
+Step = Callable[[Changes], int]
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request on its way: the steps still to be made, and the one that is to be committed."""
+
+    change: Change
+    until: float
+    answer: Callable[[Outcome], None]
+    steps: deque[Step] | None = None
+    under_way: tuple[int, int] | None = None
+    refusal: ChangeRefused = field(default_factory=lambda: ChangeRefused("not in time: try again"))
+
+
+class Membership:
+    """The changes that one node, the leader, makes. `submit` is for all threads; `turn` belongs to the loop."""
+
+    def __init__(self, frontend: Frontend, clock: Callable[[], float], wake: Callable[[], None]) -> None:
+        """`clock` is monotonic, in seconds; `wake` ends the loop's wait."""
+        self._frontend = frontend
+        self._raft = frontend.raft
+        self._clock = clock
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._closed = False
+        self._requests: deque[_Request] = deque()
+
+    def submit(self, change: Change, timeout: float, answer: Callable[[Outcome], None]) -> None:
+        """Ask for a change. `answer` is called once, in the loop: after `timeout` seconds if it may not be made yet."""
+        with self._lock:
+            closed = self._closed
+            if not closed:
+                self._requests.append(_Request(change, self._clock() + timeout, answer))
+        if closed:
+            answer(NotLeader(None))
+        self._wake()
+
+    def turn(self) -> None:
+        """Answer what has been committed, propose what may be proposed, promote who has caught up."""
+        with self._lock:
+            requests = list(self._requests)
+        for request in requests:
+            outcome = self._advance(request)
+            if outcome is not None:
+                self._requests.remove(request)
+                request.answer(outcome)
+        if self._frontend.takes_in and not any(request.under_way for request in requests):
+            self._promote_learners()
+
+    def close(self) -> None:
+        """The loop ends: whoever waits is told so."""
+        with self._lock:
+            self._closed = True
+            waiting, self._requests = self._requests, deque()
+        for request in waiting:
+            request.answer(ChangeUnknown("the node ended") if request.under_way else NotLeader(None))
+
+    def _advance(self, request: _Request) -> Outcome | None:
+        raft = self._raft
+        if request.under_way:
+            index, term = request.under_way
+            if raft.role is not Role.LEADER or raft.term != term:
+                return ChangeUnknown(f"{raft.name} lost its office meanwhile: look what came of the change")
+            if raft.commit_index < index:
+                return None
+            if not request.steps:
+                return Changed(index)
+            request.under_way = None
+        try:
+            changes = self._frontend.changes()
+            if request.steps is None:
+                request.steps = deque(self._steps(request.change))
+            if not request.steps:
+                return Changed(raft.log.group.index)
+            index = request.steps[0](changes)
+            request.steps.popleft()
+        except NotLeader as refusal:
+            return refusal
+        except ChangeNotYet as refusal:
+            request.refusal = refusal
+            return refusal if self._clock() >= request.until else None
+        except ChangeRefused as refusal:
+            return refusal
+        request.under_way = index, raft.term
+        return None
+
+    def _steps(self, change: Change) -> list[Step]:
+        name, address, force = change.name, change.address, change.force
+        group = self._raft.log.group.current
+        member = group.members.get(name)
+        match change.action:
+            case Action.JOIN | Action.ADD_OBSERVER:
+                part = Part.LEARNER if change.action is Action.JOIN else Part.OBSERVER
+                if name in group.removed:
+                    raise ChangeRefused(f"{name} was a member once: choose a name that was never used")
+                if member and (member.part, member.address) == (part, address) and not self._heard(name):
+                    return []  # asked for again, because the answer got lost: nobody has it yet
+                return [_add(name, address, part)]
+            case Action.PROMOTE:
+                if member and member.part is Part.OBSERVER:
+                    add = _add(name, member.address, Part.LEARNER)
+                    return [self._remove(name, force), add, self._promote(name, force)]
+                return [self._promote(name, force)]
+            case Action.DEMOTE:
+                if member and member.part is Part.OBSERVER:
+                    raise ChangeRefused(f"{name} is an observer already: nothing is to be done")
+                return [self._remove(name, force), _add(name, member.address if member else "", Part.OBSERVER)]
+            case Action.DROP:
+                return [self._remove(name, force)]
+            case Action.MOVE:
+                return [lambda changes: changes.move(name, address)]
+
+    def _heard(self, name: str) -> bool:
+        """Whether a node has stored anything of this leader's, so that there must be a data directory of that name."""
+        return name in self._raft.stores()
+
+    def _remove(self, name: str, force: bool) -> Step:
+        def remove(changes: Changes) -> int:
+            group = self._raft.log.group.current
+            if group.part(name) is Part.VOTER and not force:
+                self._demand_quorum(group.without(name), f"without {name}")
+            return changes.remove(name)
+
+        return remove
+
+    def _promote(self, name: str, force: bool) -> Step:
+        def promote(changes: Changes) -> int:
+            group = self._raft.log.group.current
+            if name in group.voters:  # as soon as it had caught up, before it was its turn here
+                return self._raft.log.group.index
+            if group.part(name) is Part.LEARNER and not force:
+                self._demand_quorum(group.promoting(name), f"with {name}")
+            return changes.promote(name)
+
+        return promote
+
+    def _demand_quorum(self, after: Configuration, how: str) -> None:
+        """Refuse a change after which the voters that are alive would be no quorum (incidents 5 and 15)."""
+        alive = self._raft.alive().intersection(after.voters)
+        if len(alive) < after.quorum:
+            raise ChangeRefused(
+                f"{how} there would be {len(after.voters)} voters, {len(alive)} of them alive where {after.quorum} are "
+                "needed: bring others back first, or use force"
+            )
+
+    def _promote_learners(self) -> None:
+        group = self._raft.log.group.current
+        for member in group.members.values():
+            if member.part is Part.LEARNER:
+                try:
+                    self._promote(member.name, force=False)(self._frontend.changes())
+                    return
+                except ChangeRefused:
+                    continue
+
+
+def _add(name: str, address: str, part: Part) -> Step:
+    if part is Part.LEARNER:
+        return lambda changes: changes.add_learner(name, address)
+    return lambda changes: changes.add_observer(name, address)
