@@ -15,6 +15,11 @@
 (* here.  docs/audit.md has the table, and says how the terms and indexes  *)
 (* of a trace become the small numbers used here.                          *)
 (*                                                                         *)
+(* The group may change, as in Membership: who counts is a matter of the   *)
+(* configuration in a node's log.  HACoordination knows of none.  So where *)
+(* there is more than one, or somebody who has no vote, its quorums are    *)
+(* replaced by what is here, and IsQuorum is asked for no more than Some.  *)
+(*                                                                         *)
 (* Every step is one of HACoordination, by its own definition, or changes  *)
 (* nothing of it.  What is added here only says which one.                 *)
 (***************************************************************************)
@@ -23,6 +28,7 @@ EXTENDS HACoordination, TLC
 CONSTANTS
   Steps,    \* the steps of the piece
   Begin,    \* the state before the first of them
+  Configs,  \* the configurations, each with the place k, kt in a log
   Stop      \* where to say what is in the way; 0 for nowhere
 
 VARIABLES
@@ -42,11 +48,43 @@ Matching(l, m) == Cardinality({i \in 1..Len(l) : i <= Len(m) /\ l[i] = m[i]})
   (* For Common, which is the same by LogMatching, and takes longer.       *)
 
 -----------------------------------------------------------------------------
+(* Configurations.                                                         *)
+
+Has(l, k, t) == k <= Len(l) /\ IF k = 0 THEN TRUE ELSE l[k].term = t
+
+In(l) == {i \in DOMAIN Configs : Has(l, Configs[i].k, Configs[i].kt)}
+
+Configuration(l) == Configs[CHOOSE i \in In(l) : \A j \in In(l) : Configs[j].k <= Configs[i].k]
+  (* The one that the owner of a log goes by: the last one in it.  The     *)
+  (* first of Configs is at 0: it is there from the beginning.             *)
+
+Voters(l) == Configuration(l).voters
+
+Majority(S, l) == 2 * Cardinality(S \cap Voters(l)) > Cardinality(Voters(l))
+
+MayCommitByConfiguration(t, i) ==
+  \E k \in i..Len(leaderLog[t]) :
+    /\ leaderLog[t][k].term = t
+    /\ Majority({n \in Node : acked[t][n] >= k}, leaderLog[t])
+  (* For MayCommit.                                                        *)
+
+Some(S) == S # {}
+  (* For IsQuorum.                                                         *)
+
+NoVoter(n) ==
+  \E i \in DOMAIN Configs :
+    /\ n \notin Configs[i].voters
+    /\ Configs[i].k >= Configuration(log[n]).k
+    /\ i \in In(log[n]) \cup UNION {In(leaderLog[t]) : t \in Term}
+  (* n has no vote, by its own log or by what it may not have heard yet.   *)
+
+Changed(c, d) == {x[1] : x \in (c.members \ d.members) \cup (d.members \ c.members)}
+  (* The nodes in which two configurations differ.                         *)
+
+-----------------------------------------------------------------------------
 (* What an event says besides.                                             *)
 
 EndsAt(l, k, t) == Position(l) = <<t, k>>
-
-Has(l, k, t) == k <= Len(l) /\ IF k = 0 THEN TRUE ELSE l[k].term = t
 
 Own(n) == IF term[n] > 0 /\ n \in winners[term[n]] THEN leaderLog[term[n]] ELSE <<>>
   (* What n has in memory as the leader of its term, or had.               *)
@@ -57,7 +95,27 @@ ShowsTerm(r) == /\ r.t >= shown[r.n]
 
 OfTerm(r) == r.t = term[r.n]
 
-Cited(r) == IsQuorum({m \in r.by : acked[r.t][m] >= r.k})
+VotedFor(r) == /\ r.vs \subseteq Voters(log[r.n])
+               /\ Majority({m \in r.by : vote[r.t][m] = r.n}, log[r.n])
+
+Cited(r) == /\ r.vs \subseteq Voters(leaderLog[r.t])
+            /\ Majority({m \in r.by : acked[r.t][m] >= r.k}, leaderLog[r.t])
+
+GoesBy(r) == r.vs = Voters(log[r.n])
+  (* The voters that n names are those of its configuration.               *)
+
+Joins(r) == r.vs = {} /\ r.k = 0 /\ \A x \in Configs[1].members : x[1] # r.n
+  (* A node that has just been added knows of none.                        *)
+
+New(r) == Configs[CHOOSE i \in DOMAIN Configs : Configs[i].k = r.k /\ Configs[i].kt = r.t]
+
+OneChange(r) == /\ Fenced(r.n)
+                /\ Configuration(leaderLog[r.t]).k <= commit[r.t]
+                /\ LET c == Configuration(leaderLog[r.t])
+                       nodes == Cardinality(Changed(c, New(r)))
+                   IN  nodes = 1 \/ (nodes = 0 /\ c.open)
+  (* As Propose in Membership.  Where a founder was at first may not be    *)
+  (* known; then nobody can tell whether it has moved.                     *)
 
 Records(r, l) == \A x \in r.epochs : x[1] <= Len(l) /\ l[x[1]].epoch = x[2]
   (* The epoch records that the event names are those in the log l.        *)
@@ -69,15 +127,23 @@ Known(r) == \E u \in Term : r.k <= commit[u] /\ Has(leaderLog[u], r.k, r.kt)
 (* One step for each kind of event.                                        *)
 
 Starts(r) == /\ EndsAt(log[r.n], r.k, r.kt)
+             /\ GoesBy(r) \/ Joins(r)
              /\ r.t > 0 => vote[r.t][r.n] = r.v
              /\ Start(r.n)
 
-Campaigns(r) == EndsAt(log[r.n], r.k, r.kt) /\ Campaign(r.n) /\ term'[r.n] = r.t
+Transfers(r) == IF r.to = "OBSERVER" THEN NoVoter(r.n) /\ Transfer(r.n, "FOLLOWER")
+                ELSE Transfer(r.n, r.to)
+  (* An observer is to HACoordination a FOLLOWER whom nobody counts.       *)
+
+Campaigns(r) == /\ EndsAt(log[r.n], r.k, r.kt)
+                /\ GoesBy(r) /\ r.n \in r.vs
+                /\ Campaign(r.n)
+                /\ term'[r.n] = r.t
 
 Grants(r) == EndsAt(log[r.n], r.k, r.kt) /\ Grant(r.n, r.c) /\ term'[r.n] = r.t
 
 Wins(r) == /\ OfTerm(r)
-           /\ IsQuorum({m \in r.by : vote[r.t][m] = r.n})
+           /\ VotedFor(r)
            /\ Win(r.n)
 
 Opens(r) == /\ OfTerm(r)
@@ -88,6 +154,8 @@ Opens(r) == /\ OfTerm(r)
   (* The first Append of a term, which Win has done.                       *)
 
 Appends(r) == OfTerm(r) /\ Len(leaderLog[r.t]) = r.k - 1 /\ Append(r.n)
+
+Changes(r) == OneChange(r) /\ Appends(r)
 
 Stores(r) == \/ /\ r.k > 0
                 /\ Has(leaderLog[r.t], r.k, r.kt)
@@ -149,7 +217,7 @@ Event(r) ==
   /\ r.told
   /\ shown' = [shown EXCEPT ![r.n] = r.t]
   /\ \/ r.a = "Start" /\ Starts(r)
-     \/ r.a = "Transfer" /\ Transfer(r.n, r.to)
+     \/ r.a = "Transfer" /\ Transfers(r)
      \/ r.a = "Exit" /\ Exit(r.n)
      \/ r.a = "Show" /\ UNCHANGED vars
      \/ r.a = "Learn" /\ Learns(r)
@@ -159,6 +227,7 @@ Event(r) ==
            \/ r.a = "Win" /\ Wins(r)
            \/ r.a = "Open" /\ Opens(r)
            \/ r.a = "Append" /\ Appends(r)
+           \/ r.a = "Change" /\ Changes(r)
            \/ r.a = "Store" /\ Stores(r)
            \/ r.a = "Install" /\ Installs(r)
            \/ r.a = "Commit" /\ Commits(r)
@@ -263,8 +332,10 @@ Guards(r) ==
   IN  shows \cup
       CASE r.a = "Start" -> {<<"type = DOWN", ~IsUp(n)>>,
                              <<"vote", t > 0 => vote[t][n] = r.v>>,
-                             <<"log", EndsAt(log[n], r.k, r.kt)>>}
-        [] r.a = "Transfer" -> {<<"Table", r.to \in Table[type[n]]>>,
+                             <<"log", EndsAt(log[n], r.k, r.kt)>>,
+                             <<"Voters", GoesBy(r) \/ Joins(r)>>}
+        [] r.a = "Transfer" -> {<<"Table", r.to \in Table[type[n]] \/ r.to = "OBSERVER">>,
+                                <<"NoVoter", r.to = "OBSERVER" => NoVoter(n)>>,
                                 <<"role # leader", role[n] # "leader">>}
         [] r.a = "Exit" -> {<<"IsUp", IsUp(n)>>}
         [] r.a = "Learn" -> {<<"log", Has(log[n], r.k, r.kt) \/ Has(Own(n), r.k, r.kt)>>,
@@ -273,6 +344,7 @@ Guards(r) ==
         [] r.a = "Show" -> {}
         [] t \notin Term -> {<<"Term", FALSE>>}
         [] r.a = "Campaign" -> electable \cup {<<"t > term", t > term[n]>>,
+                                               <<"Voters", GoesBy(r) /\ n \in r.vs>>,
                                                <<"log", EndsAt(log[n], r.k, r.kt)>>}
         [] r.a = "Grant" -> {<<"IsUp", IsUp(n)>>, <<"role # leader", role[n] # "leader">>,
                              <<"t >= term", t >= term[n]>>, <<"MayVote", MayVote(n, t)>>,
@@ -281,10 +353,14 @@ Guards(r) ==
                              <<"log", EndsAt(log[n], r.k, r.kt)>>}
         [] r.a = "Win" -> {<<"OfTerm", OfTerm(r)>>, <<"Electable", type[n] \in Electable>>,
                            <<"role = candidate", role[n] = "candidate">>,
-                           <<"IsQuorum", IsQuorum({m \in r.by : vote[t][m] = n})>>}
+                           <<"Voters", r.vs \subseteq Voters(log[n])>>,
+                           <<"IsQuorum", VotedFor(r)>>}
         [] r.a = "Open" -> office \cup {<<"NextEpoch", \E k \in DOMAIN leaderLog[t] :
                                             leaderLog[t][k] = EpochRecord(t, r.e, n)>>,
                                         <<"leaderLog", Len(leaderLog[t]) = r.k>>}
+        [] r.a = "Change" -> {<<"OfTerm", OfTerm(r)>>, <<"MayWrite", MayWrite(n)>>,
+                              <<"leaderLog", Len(leaderLog[t]) = r.k - 1>>,
+                              <<"OneChange", OneChange(r)>>}
         [] r.a = "Append" -> {<<"OfTerm", OfTerm(r)>>, <<"MayWrite", MayWrite(n)>>,
                               <<"leaderLog", Len(leaderLog[t]) = r.k - 1>>}
         [] r.a = "Store" -> {<<"IsUp", IsUp(n)>>, <<"MayStore", MayStore(n, t)>>,
@@ -296,6 +372,7 @@ Guards(r) ==
                                <<"commit", Known(r)>>}
         [] r.a = "Commit" -> office \cup {<<"leaderLog", Has(leaderLog[t], r.k, r.kt)>>,
                                           <<"epochs", Records(r, leaderLog[t])>>, <<"IsQuorum", Cited(r)>>,
+                                          <<"Voters", r.vs \subseteq Voters(leaderLog[t])>>,
                                           <<"MayCommit", commit[t] < r.k
                                                            => MayCommit(t, commit[t] + 1)>>}
         [] r.a = "Activate" -> office \cup {<<"Electable", type[n] \in Electable>>,

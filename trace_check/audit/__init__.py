@@ -14,15 +14,16 @@ from typing import Any
 
 from trace_check import images
 from trace_check.audit import tlc
-from trace_check.audit.piece import Member, Piece, Run, State, Step, Term
+from trace_check.audit.piece import Piece
+from trace_check.audit.state import Group, Member, Run, State, Step, Term
 from trace_check.audit.steps import action, describe, steps
-from trace_check.configuration import Configuration
+from trace_check.configuration import Configuration, configuration
 from trace_check.graphs import Graphs
 from trace_check.nodes import Cluster, Node
 from trace_check.read import Handler, Source
 from trace_check.replay import Progress, replay
 from trace_check.schema import CLIENT_EVENTS, NODE_EVENTS, Event, Reference
-from trace_check.starts import Starts, Wait
+from trace_check.starts import Starts
 from trace_check.tree import Leader
 from trace_check.verdict import BadInput, Counts, Coverage, Failover, Refused, Result
 from trace_check.views import Ballots, Fencing, Frontends
@@ -39,6 +40,7 @@ CONSTANTS
   Stop = {Stop}
   Steps <- TheSteps
   Begin <- TheBegin
+  Configs <- TheConfigs
   Latest <- Highest
   Common <- Matching
 INVARIANTS
@@ -52,11 +54,13 @@ PROPERTIES
   LeaderAppendOnly
   NothingForgotten
   LeaderNeverCampaigns
-  ImplementsBallot
   ImplementsFencing
   ImplementsFrontend
 CHECK_DEADLOCK FALSE
 """
+# Where all nodes have a vote for good, the quorums are HACoordination's own, and with them a view; else Recorded's.
+FIXED = "PROPERTIES\n  ImplementsBallot\n"
+CHANGING = "CONSTANTS\n  IsQuorum <- Some\n  MayCommit <- MayCommitByConfiguration\n"
 NOTE = "clients' traces, and what only the trace format demands, are no part of HACoordination: see docs/audit.md"
 
 
@@ -76,14 +80,6 @@ def audit(
     return replay(directory, graphs=graphs, allow_gaps=allow_gaps, progress=progress, pick=pick, engine=Audit)
 
 
-class Unasked(Starts):
-    """For events that nobody looks at: no Start waits."""
-
-    def waits_for(self, source: Source, event: Event) -> Wait | None:
-        """Nothing."""
-        return None
-
-
 class Audit:
     """One per run. Events must come in an order that respects happens-before (merge.py)."""
 
@@ -92,12 +88,12 @@ class Audit:
         self.voters = founding.voters
         self.cluster = Cluster(founding, (Ballots(graphs), Fencing(graphs), Frontends(graphs)))
         self.starts = Starts(self.cluster)
-        # Where the group changes; the audit ends there.
-        self._changes = ""
         self._node_handlers: dict[str, Handler] = dict.fromkeys(NODE_EVENTS, self._take)
         self._client_handlers: dict[str, Handler] = dict.fromkeys(CLIENT_EVENTS, lambda source, event: None)
         self._spec = graphs.directory.parent
-        self._state = State({name: Member() for name in self.voters}, {})
+        self._state = State({name: Member() for name in founding.members}, {})
+        self._addresses: dict[str, list[str]] = {}
+        self._state.groups[0, 0] = self._group(founding)
         self._steps: list[Step] = []
         self._events = self._taken = 0
         self._campaigns: dict[str, tuple[int, int]] = {}
@@ -108,6 +104,8 @@ class Audit:
         """One more incarnation, after the earlier ones of its node."""
         self.cluster.add(source)
         source.handlers = self._client_handlers if source.client else self._node_handlers
+        if not source.client:
+            self._state.members.setdefault(source.node, Member())
 
     def may_pause(self, source: Source) -> None:
         """A file has no more lines for now."""
@@ -117,13 +115,7 @@ class Audit:
 
     def missing(self) -> list[str]:
         """What keeps a trace without a violation from being accepted."""
-        missing = [f"no trace of {v}, a voter" for v in self.voters if v not in self.cluster.nodes]
-        if self._changes:
-            missing.append(
-                f"TLC's word on what follows {self._changes}: the group changes there, and HACoordination.tla has a "
-                f"fixed one; {self._taken:,} events of nodes came before that"
-            )
-        return missing
+        return [f"no trace of {v}, a voter" for v in sorted(self.cluster.electorate) if v not in self.cluster.nodes]
 
     def coverage(self) -> tuple[Coverage, ...]:
         """None: there are no graphs here."""
@@ -160,17 +152,16 @@ class Audit:
     # --- from events to steps ------------------------------------------------------------------------------------
 
     def _take(self, source: Source, event: Event) -> None:
-        if self._changes:
-            return
         if event["event"] == "Append" and "members" in event:
-            self.end()
-            self._changes = source.line(source.consumed)
-            self.starts = Unasked(self.cluster)
-            return
+            changed = configuration(event["members"])
+            self._state.groups.setdefault((event["last"], event["term"]), self._group(changed))
+            for name in changed.members:
+                self._state.members.setdefault(name, Member())
+            self.cluster.electorate.update(changed.voters)
         if event["event"] == "Start":
             self._found(source)
         crashed = source.consumed == 1 and source.of.started and not source.of.ended
-        self._steps += steps(source, event, self.voters, crashed, self._cited)
+        self._steps += steps(source, event, self._state.members, crashed, self._cited)
         self._learn(source.of, source, event)
         self._events += 1
         self._taken += 1
@@ -187,6 +178,16 @@ class Audit:
         event = of.event(seq) if known else None
         return event if event is not None and event["event"] in wanted else None
 
+    def _group(self, group: Configuration) -> Group:
+        """A configuration, its addresses numbered."""
+        members = []
+        for name, (part, address) in group.members.items():
+            known = self._addresses.setdefault(name, [])
+            if address and address not in known:
+                known.append(address)
+            members.append((name, part, known.index(address) if address else 0))
+        return Group(group.voters, tuple(members), bool(group.may_have_moved()))
+
     def _found(self, source: Source) -> None:
         """A group that was founded from another one's state begins with that, of the term of its last entry.
 
@@ -197,8 +198,8 @@ class Audit:
         if founded is not None and not self._taken:
             last, term, epoch = (int(founded[at]) for at in (0, 1, 3))
             log = (Run(term, epoch, self.voters[0], last),)
-            members = {name: Member(term, log, shown=term) for name in self.voters}
-            self._state = State(members, {term: Term(log, last, winners=frozenset(self.voters[:1]))})
+            self._state.members |= {name: Member(term, log, shown=term) for name in founders}
+            self._state.terms[term] = Term(log, last, winners=frozenset(self.voters[:1]))
         if source.founded != (founded if source.node in founders else None):
             expected = f"a group founded from {founded}" if founded else "a group that was not founded from another"
             self.end()
@@ -224,7 +225,7 @@ class Audit:
                 self.cluster.ballots.election(term).candidates[node.name] = self.voters
                 node.vote_term, node.vote = term, node.name
                 self._campaigns[node.name] = event["last"], event["last_term"]
-                voters = [self.cluster.nodes.get(v) for v in self.voters]
+                voters = [self.cluster.nodes.get(v) for v in self.cluster.electorate]
                 self.cluster.ballots.forget_before(min(v.term if v else 0 for v in voters))
             case "Grant":
                 node.vote_term, node.vote = term, event["candidate"]
@@ -262,22 +263,20 @@ class Audit:
         steps, self._steps, self._events = self._steps, [], 0
         if not steps:
             return
-        if foreign := next((s for s in steps if s.node not in self._state.members), None):
-            steps = steps[: steps.index(foreign)]
-        if steps:
-            piece = Piece(self._state, steps)
-            found = self._run(piece, 0)
-            if found.violated:
-                raise self._broken(piece, found)
-            if "reached" not in found.printed:
-                raise self._stuck(piece, found.depth)
-            self._state = piece.read(_record(found.printed["reached"][0]))
-        if foreign:
-            raise self._refused(foreign, f"{foreign.node} to be a voter", "a node of which the protocol knows nothing")
+        piece = Piece(self._state, steps)
+        found = self._run(piece, 0)
+        if found.violated:
+            raise self._broken(piece, found)
+        if "reached" not in found.printed:
+            raise self._stuck(piece, found.depth)
+        self._state = piece.read(_record(found.printed["reached"][0]))
 
     def _run(self, piece: Piece, stop: int) -> tlc.Run:
         values = {name: tlc.literal(value) for name, value in piece.config().items()}
-        found = tlc.run("Piece", piece.module(), CONFIG.format(**values, Stop=stop), self._spec)
+        state = self._state
+        fixed = len(state.groups) == 1 and state.members.keys() == set(self.voters)
+        config = CONFIG.format(**values, Stop=stop) + (FIXED if fixed else CHANGING)
+        found = tlc.run("Piece", piece.module(), config, self._spec)
         if found.errors:
             raise BadInput(f"TLC stopped: {' '.join(found.errors)[:1000]}")
         return found

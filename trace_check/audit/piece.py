@@ -20,90 +20,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+from trace_check.audit.state import Log, Member, Run, State, Step, Term
 from trace_check.audit.tlc import literal
-from trace_check.read import Source
-from trace_check.tree import Position
 
 MANY = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """The entries of one leader in a log, up to index `last`; the first of them is its epoch record."""
-
-    term: int
-    epoch: int
-    owner: str
-    last: int
-
-
-Log = tuple[Run, ...]
-
-
-@dataclass(slots=True)
-class Member:
-    """A node, as HACoordination has it; `shown` is the term of its last event."""
-
-    term: int = 0
-    log: Log = ()
-    type: str = "DOWN"
-    role: str = "follower"
-    shown: int = 0
-
-
-@dataclass(slots=True)
-class Term:
-    """A term, as HACoordination has it. What is not in a dictionary is None or 0 there."""
-
-    log: Log = ()
-    commit: int = 0
-    active: bool = False
-    winners: frozenset[str] = frozenset()
-    acked: dict[str, int] = field(default_factory=dict)
-    vote: dict[str, str | None] = field(default_factory=dict)
-    request: dict[str, Position] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class State:
-    """The state between two pieces, in the trace's own numbers."""
-
-    members: dict[str, Member]
-    terms: dict[int, Term]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A step for Recorded.tla, in the trace's own numbers, and the event that it stands for or goes before."""
-
-    action: str
-    node: str
-    term: int
-    source: Source
-    seq: int
-    last: int = 0
-    last_term: int = 0
-    first: int = 0
-    other: str | None = None
-    by: tuple[str, ...] = ()
-    epoch: int | None = None
-    epochs: tuple[tuple[int, int], ...] = ()
-    told: bool = True
-
-    def indexes(self) -> list[int]:
-        """The indexes it names."""
-        match self.action:
-            case "Campaign":  # if it wins, its epoch record is the next one
-                return [self.last, self.last + 1]
-            case "Append":
-                return [self.first - 1, self.last] + ([self.first] if self.epoch is not None else [])
-            case "Ack":
-                return [self.first - 1, self.last]
-        return [self.last]
 
 
 class Piece:
@@ -140,6 +64,7 @@ class Piece:
         wanted = self._whole | seen | {s.last_term for s in steps} | {t for _, t in asked}
         self._terms = sorted(wanted - {0})
         self._logs = {t: self._up_to(t, logs) for t in seen} | {t: terms[t].log for t in self._whole & set(terms)}
+        self._groups = self._places(logs, steps)
         self.origin: list[Step] = []
         self._records = self._expand(steps)
 
@@ -165,9 +90,11 @@ class Piece:
         return {"Node": set(self.names.values()), "Term": set(range(1, len(self._terms) + 1)) or {1}}
 
     def module(self) -> str:
-        """A module that defines TheSteps and TheBegin."""
+        """A module that defines TheSteps, TheBegin and TheConfigs."""
         steps = ",\n  ".join(literal(record) for record in self._records)
-        definitions = f"TheSteps == <<\n  {steps}>>\nTheBegin ==\n  {self._begin()}"
+        definitions = (
+            f"TheSteps == <<\n  {steps}>>\nTheBegin ==\n  {self._begin()}\nTheConfigs ==\n  {literal(self._groups)}"
+        )
         return f"---- MODULE Piece ----\nEXTENDS Recorded\n{definitions}\n====\n"
 
     def _begin(self) -> str:
@@ -232,6 +159,26 @@ class Piece:
         # Entries of the term beyond the last cut are one with those of a later term.
         return (*found[:-1], replace(found[-1], last=self._cuts[self.index(found[-1].last) - 1]))
 
+    def _places(self, logs: Sequence[Log], steps: Sequence[Step]) -> list[dict[str, object]]:
+        """The configurations, each where a log has it; of several in one interval the last."""
+        found: dict[tuple[int, int], tuple[int, object]] = {}
+        for (index, term), group in self.state.groups.items():
+            at, label = self._interval(index), 0
+            holds = [log for log in logs if any(b.term == term and a < index <= b.last for a, b in _firsts(log))]
+            if holds:
+                label = self._seen(holds[0])[at][0].term
+            elif any(s.action == "Change" and (s.last, s.term) == (index, term) for s in steps):
+                label = term
+            elif index:
+                continue
+            place = (at + 1, self.term(label)) if index else (0, 0)
+            if index >= found.get(place, (0, None))[0]:
+                members = {(self.names[name], part, address) for name, part, address in group.members}
+                own = {"k": place[0], "kt": place[1], "voters": self._short(group.voters), "members": members}
+                own["open"] = group.open
+                found[place] = index, own
+        return [own for _, own in found.values()]  # type: ignore[misc]
+
     # --- steps ---------------------------------------------------------------------------------------------------
 
     def _expand(self, steps: Iterable[Step]) -> list[dict[str, object]]:
@@ -244,7 +191,7 @@ class Piece:
             record |= {"kt": self.term(step.last_term), "told": step.told}
             before = len(records)
             match step.action:
-                case "Append":
+                case "Append" | "Change":
                     first = self.index(step.first - 1) + 1
                     added = [record | {"k": i} for i in range(first, k + 1)] or [record | {"k": 0}]
                     if step.epoch is not None:
@@ -253,20 +200,24 @@ class Piece:
                 case "Commit":
                     times = max(1, k - pointers.get(step.term, 0))
                     pointers[step.term] = max(k, pointers.get(step.term, 0))
-                    records += [record | {"by": self._known(step.by), "epochs": self._named(step)}] * times
+                    counted = {"by": self._known(step.by), "vs": self._short(step.named)}
+                    records += [record | counted | {"epochs": self._named(step)}] * times
                 case "Learn":
                     records.append(record | {"epochs": self._named(step)})
                 case "Ack":
                     records.append(record | {"i": self.index(step.first - 1) + 1})
                 case "Win" | "Install":
-                    records.append(record | {"by": self._known(step.by)})
+                    records.append(record | {"by": self._known(step.by), "vs": self._short(step.named)})
+                case "Campaign":
+                    records.append(record | {"vs": self._short(step.named)})
                 case "Activate":
                     records.append(record | {"e": self._epoch(step.epoch or 0)})
                 case "Grant" | "Vote":
                     # Nobody grants a vote to himself, so that is never taken.
                     records.append(record | {"c": self.names.get(step.other or "", self.names[step.node])})
                 case "Start":
-                    records.append(record | {"v": self.names.get(step.other, "a stranger") if step.other else None})
+                    (vote,) = self._short([step.other]) if step.other else (None,)
+                    records.append(record | {"v": vote, "vs": self._short(step.named)})
                 case "Transfer":
                     records.append(record | {"to": step.other})
                 case _:
@@ -287,6 +238,9 @@ class Piece:
             elif epoch not in self._epochs.get(index, ()):
                 named.add((max(at, 1), -1))
         return named
+
+    def _short(self, names: Iterable[str]) -> set[str]:
+        return {self.names.get(name, "a stranger") for name in names}
 
     def _known(self, names: Iterable[str]) -> set[str]:
         return {self.names[name] for name in names if name in self.names}
@@ -312,7 +266,7 @@ class Piece:
             # No node comes back to an earlier term: to vote or to store in it.
             if t < oldest and term.commit < furthest:
                 terms[t] = Term(active=term.active, winners=term.winners)
-        return State(members, terms)
+        return State(members, terms, self.state.groups)
 
     def _term(self, term: int, at: int, value: dict[str, Any]) -> Term:
         old = self.state.terms.get(term, Term())
@@ -351,6 +305,11 @@ class Piece:
             else:
                 runs[-1] = replace(runs[-1], last=self._cuts[at])
         return tuple(runs)
+
+
+def _firsts(log: Log) -> Iterable[tuple[int, Run]]:
+    """The runs of a log, each with the index before it."""
+    return zip((0, *(run.last for run in log)), log, strict=False)
 
 
 def _settled(chain: Log, committed: int, logs: Sequence[Log], named: Set[int | None]) -> set[int]:

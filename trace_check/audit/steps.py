@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
-from trace_check.audit.piece import State, Step, Term
+from trace_check.audit.state import State, Step, Term
 from trace_check.read import Source
 from trace_check.schema import Event, Reference
 
 # Looks up a reference: of which incarnation, to what, and the kinds of events that it may be.
 Cited = Callable[[Source, Reference, tuple[str, ...]], Event | None]
-# Events of nodes without a vote that are no wrong.
-PASSED_OVER = ("Start", "Transfer", "Grant", "Store", "Image", "Install", "Commit", "Exit")
 
 
-def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool, cited: Cited) -> Iterator[Step]:
-    """The steps that an event stands for. `crashed`: a Start after an incarnation that did not exit.
-
-    `told` says whether what an event names as its reason is there, and says what the event takes it to say.
-    """
+def steps(source: Source, event: Event, nodes: Container[str], crashed: bool, cited: Cited) -> Iterator[Step]:
+    """The steps that an event stands for. `nodes` are all there are; `crashed`: after one that did not exit."""
     name, node, term = event["event"], source.node, event["term"]
 
     def step(action: str = name, **own: Any) -> Step:
         return Step(action, node, term, source, source.consumed, **own)
 
-    if node not in voters:
-        if name not in PASSED_OVER:
-            yield step()
-        return
     at: dict[str, Any] = {field: event[field] for field in ("last", "last_term") if field in event}
     match name:
         case "Start":
@@ -36,23 +27,28 @@ def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool, ci
                 vote = event["vote"]
                 store = step("Replace", **at), step("Recover", **at)
                 yield from (step("StepAside"), *store)
-                if vote in voters:
+                if vote in nodes:
                     yield from (step("Vote", other=vote), *store)
                 yield step("Crash")
-            yield step(**at, other=event["vote"], told=sorted(event["voters"]) == sorted(voters))
+            yield step(**at, other=event["vote"], **_voters(event))
             if "image" in event:
                 last, last_term, _ = event["image"]
                 yield step("Learn", last=last, last_term=last_term)
         case "Campaign":
-            yield from (step("Keep", **at), step(**at, told=sorted(event["voters"]) == sorted(voters)))
+            yield from (step("Keep", **at), step(**at, **_voters(event)))
         case "Grant":
             asked, candidate = cited(source, event["campaign"], ("Campaign",)), event["candidate"]
             told = asked is not None and asked["term"] == term and event["campaign"][0] == candidate
             yield from (step("Keep", **at), step(**at, other=candidate, told=told))
         case "Win":
             by = [r[0] for r in event["grants"] if _is_vote(source, term, r, cited)]
-            told = node in by and set(by) <= set(voters) and len(set(by)) == len(event["grants"])
-            yield step(by=tuple(by), told=told)
+            told = node in by and len(set(by)) == len(event["grants"])
+            yield step(by=tuple(by), told=told, named=tuple(by))
+        case "Append" if "members" in event:
+            names = [name for name, _, _ in event["members"]]
+            told = event["first"] == event["last"] and len(set(names)) == len(names)
+            told = told and _stores(source, event, cited) is not None
+            yield step("Change", first=event["first"], last=event["last"], last_term=term, told=told)
         case "Append":
             yield step(first=event["first"], last=event["last"], last_term=term, epoch=event.get("epoch"))
         case "Store":
@@ -61,11 +57,10 @@ def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool, ci
             _, last, last_term = event["runs"][-1] if event["runs"] else (0, 0, 0)
             at = {"last": last, "last_term": last_term, "epochs": tuple((i, e) for i, e in event.get("epochs", ()))}
             if "stores" in event:
-                found = [(reference[0], cited(source, reference, ("Store",))) for reference in event["stores"]]
-                stores = {voter: e["last"] for voter, e in found if e is not None and e["term"] == term}
-                by = [voter for voter, stored in stores.items() if stored >= last]
-                told = last > 0 and len(stores) == len(found) and stores.keys() <= set(voters)
-                yield step(**at, by=tuple(by), told=told)
+                stores = _stores(source, event, cited)
+                reach = [voter for voter, stored in (stores or {}).items() if stored >= last]
+                named = tuple(stores or ())
+                yield step(**at, by=tuple(reach), named=named, told=stores is not None and last > 0)
             else:
                 whose = event.get("leader_commit", [node])
                 heard = cited(source, whose, ("Commit", "Install", "Start")) if whose[0] != node else None
@@ -85,6 +80,20 @@ def steps(source: Source, event: Event, voters: Sequence[str], crashed: bool, ci
             yield step("Show")  # of reads HACoordination knows nothing (spec/Reads.tla)
         case _:
             yield step()
+
+
+def _voters(event: Event) -> dict[str, Any]:
+    """What a Start or a Campaign says of the voters."""
+    voters: list[str] = event["voters"]
+    return {"named": tuple(voters), "told": len(set(voters)) == len(voters)}
+
+
+def _stores(source: Source, event: Event, cited: Cited) -> dict[str, int] | None:
+    """How far the Stores that an event cites reach, by node; None if any is not one of its term."""
+    references = event.get("stores", [])
+    found = [(reference[0], cited(source, reference, ("Store",))) for reference in references]
+    stores = {name: e["last"] for name, e in found if e is not None and e["term"] == event["term"]}
+    return stores if len(stores) == len(references) else None
 
 
 def _is_vote(source: Source, term: int, reference: Reference, cited: Cited) -> bool:
@@ -124,7 +133,7 @@ def action(step: Step) -> str:
             return f"Transfer({step.node}, {step.other})"
         case "Commit" | "Learn":
             return f"Commit({step.node}) up to {_at(step)} in term {step.term}"
-        case "Append" | "Ack":
+        case "Append" | "Change" | "Ack":
             return f"{step.action}({step.node}) of {step.first} to {step.last} in term {step.term}"
         case "Start" | "Campaign" | "Store" | "Install":
             return f"{step.action}({step.node}) in term {step.term}, its log ending at {_at(step)}"
