@@ -51,12 +51,15 @@ UNSEEN_RUNS = {
 
 
 def simulate(directory: Path, seed: int, events: int) -> None:
-    """A run of three or five nodes with everything going wrong now and then."""
+    """A run of three or five nodes with everything going wrong now and then; in some with images, or other members."""
     from hacoord.sim import Faults, Simulation
 
     often, down = ((1.0, 3.0), (6.0, 20.0))[seed % 3 == 2]
     faults = Faults(0.05, 0.1, (0.001, 0.1), crash_every=often, partition_every=2.0, downtime=(0.5, down))
-    simulation = Simulation(directory, (3, 5)[seed % 2], seed=seed, faults=faults, write_every=0.3)
+    images, changes = (None, 0.2, None, 0.2)[seed % 4], (None, None, 0.2, 0.2)[seed % 4]
+    simulation = Simulation(
+        directory, (3, 5)[seed % 2], seed=seed, faults=faults, write_every=0.3, image_every=images, change_every=changes
+    )
     simulation.run(lambda: sum(f.stat().st_size for f in directory.glob("n*.ndjson")) > 230 * events)
     simulation.cluster.close()
 
