@@ -466,6 +466,10 @@ class Simulation:
             action()
             self._after_step()
 
+    def cut(self, *names: str) -> None:
+        """Cut these nodes off from all others; nobody, to heal the network."""
+        self._cut = frozenset(names)
+
     def _at(self, delay: float, action: Callable[[], None]) -> None:
         self._count += 1
         heapq.heappush(self._agenda, (self.now + delay, self._count, action))
@@ -556,7 +560,7 @@ class Simulation:
 
     def _cut_some(self) -> None:
         names = self.cluster.names
-        self._cut = frozenset() if self._cut else frozenset(self._rng.sample(names, self._rng.randrange(len(names))))
+        self.cut(*(() if self._cut else self._rng.sample(names, self._rng.randrange(len(names)))))
 
     def _restart(self, name: str) -> None:
         self._restarting.discard(name)
