@@ -217,7 +217,7 @@ def test_19_wall_clocks_decide_nothing(tmp_path: Path) -> None:
     assert_holds(tmp_path)
 
 
-def test_02_and_06_a_node_that_cannot_win_does_not_disturb(tmp_path: Path) -> None:
+def test_06_who_cannot_win_does_not_disturb(tmp_path: Path) -> None:
     """Cut off for long, it asks in vain whether it could win; when it is back, the LEADER and its term are the same."""
     simulation = Simulation(tmp_path, 3, seed=78195)
     cluster = simulation.cluster
