@@ -157,6 +157,30 @@ def test_a_state_machine_goes_on_from_a_backup(
     assert_holds(new / "trace")
 
 
+def test_what_came_after_the_machines_image_is_in_a_directorys_backup(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (old,) = make(tmp_path)
+    node = WithCatalog(old).ready()
+    with Client([where(node)], SECRET) as client:
+        catalog = CatalogClient(client)
+        catalog.put("before", "1")
+        backup.from_node(client, where(node))  # which takes an image
+        catalog.put("after", "2")
+        catalog.drop("before")
+    node.stop()
+    with Storage(old) as storage:
+        assert storage.image is not None
+    at, file, new = address(old), str(tmp_path / "b"), tmp_path / "new"
+    said(capsys, 0, "backup", str(old), "-o", file)
+    said(capsys, 0, "restore", file, str(new), "--cluster", "c2", "--node", "m", "--address", at)
+    restored = WithCatalog(new).ready()
+    with Client([where(restored)], SECRET) as client:
+        assert [key for key, _ in CatalogClient(client).list("")] == ["after"]
+    restored.stop()
+    assert_holds(new / "trace")
+
+
 def test_several_founders_are_restored_from_one_file(
     tmp_path: Path, secret: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

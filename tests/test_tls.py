@@ -167,6 +167,12 @@ def test_strangers_without_a_certificate_or_a_present_version_are_kept_out(
     assert lines(caplog, "refused: it")
 
 
+def test_both_ends_ask_for_a_present_version_whatever_openssl_allows(tmp_path: Path) -> None:
+    mine = certificates(tmp_path, "a")
+    for context in (mine._dialling, mine._listening):
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
 def test_garbage_on_a_port_with_tls(net: Net, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "hacoord.transport")
     a = net.add("a", certificates=certificates(tmp_path, "a"))
