@@ -71,14 +71,24 @@ class Places:
         return True
 
 
+# Most questions are about what happened just now: so many of the last moments are looked through first.
+_RECENT = 1024
+
+
+def _since(moments: list[int], now: int) -> int:
+    """Where to begin to look for what is not before a moment, in a list that grows."""
+    recent = len(moments) - _RECENT
+    return recent if recent > 0 and moments[recent] < now else 0
+
+
 class Moments:
     """Guard RealTimeOrder: the operations on one clock. Who begins after another's answer sees what that showed."""
 
     def __init__(self, size: int = 1 << 16) -> None:
         self._size = size
-        # (moment, index), both growing: what had been shown to somebody by then; how little was seen who began then.
-        self._shown: list[tuple[int, int]] = []
-        self._saw: list[tuple[int, int]] = []
+        # Moments and indexes, each growing: what had been shown to somebody by then; how little was seen who began then.
+        self._shown: tuple[list[int], list[int]] = [], []
+        self._saw: tuple[list[int], list[int]] = [], []
         self._forgotten = -1
         self.late = 0
 
@@ -86,42 +96,41 @@ class Moments:
         """It saw the log up to index `saw` at least, and its answer showed that it reaches to `shows`."""
         if began <= self._forgotten:
             self.late += 1
-        known = bisect_left(self._shown, (began,)) - 1
-        if known >= 0 and self._shown[known][1] > saw:
-            when, index = self._shown[known]
+        moments, shown = self._shown
+        known = bisect_left(moments, began, _since(moments, began)) - 1
+        if known >= 0 and shown[known] > saw:
             raise Refused(
                 "RealTimeOrder",
-                f"to see index {index}, which an answer had shown {began - when} ns before it began",
+                f"to see index {shown[known]}, which an answer had shown {began - moments[known]} ns before it began",
                 f"no more than index {saw}",
             )
-        later = bisect_left(self._saw, (ended + 1,))
-        if later < len(self._saw) and self._saw[later][1] < shows:
-            when, index = self._saw[later]
+        moments, seen = self._saw
+        later = bisect_right(moments, ended, _since(moments, ended))
+        if later < len(seen) and seen[later] < shows:
             raise Refused(
                 "RealTimeOrder",
-                f"index {shows} to be seen by who began {when - ended} ns after this answer",
-                f"an operation that saw no more than index {index}",
+                f"index {shows} to be seen by who began {moments[later] - ended} ns after this answer",
+                f"an operation that saw no more than index {seen[later]}",
             )
         self._keep(began, ended, saw, shows)
 
     def _keep(self, began: int, ended: int, saw: int, shows: int) -> None:
-        shown, seen = self._shown, self._saw
-        at = bisect_left(shown, (ended, shows))
-        if at == 0 or shown[at - 1][1] < shows:
-            end = at
-            while end < len(shown) and shown[end][1] <= shows:
+        moments, shown = self._shown
+        at = end = bisect_right(moments, ended, _since(moments, ended))
+        if at == 0 or shown[at - 1] < shows:
+            while end < len(shown) and shown[end] <= shows:
                 end += 1
-            shown[at:end] = [(ended, shows)]
-        at = bisect_left(seen, (began, saw))
-        if at == len(seen) or seen[at][1] > saw:
-            begin = at
-            while begin > 0 and seen[begin - 1][1] >= saw:
+            moments[at:end], shown[at:end] = [ended], [shows]
+        moments, seen = self._saw
+        at = begin = bisect_left(moments, began, _since(moments, began))
+        if at == len(seen) or seen[at] > saw:
+            while begin > 0 and seen[begin - 1] >= saw:
                 begin -= 1
-            seen[begin:at] = [(began, saw)]
-        for kept in (shown, seen):
-            if len(kept) > 2 * self._size:
-                self._forgotten = max(self._forgotten, kept[self._size][0])
-                del kept[: self._size]
+            moments[begin:at], seen[begin:at] = [began], [saw]
+        for moments, indexes in (self._shown, self._saw):
+            if len(moments) > 2 * self._size:
+                self._forgotten = max(self._forgotten, moments[self._size])
+                del moments[: self._size], indexes[: self._size]
 
 
 class Versions:

@@ -49,6 +49,8 @@ class Merge:
         self._judge = judge
         self._pick = pick
         self._by_name = judge.cluster.incarnations
+        # The same by incarnation alone, which is all but unique; only a guess, but most are right.
+        self._by_inc: dict[str, Source] = {}
         self._sources = judge.cluster.sources
         self._ready: deque[Source] = deque()
         self._parked: dict[Source, Wait] = {}
@@ -70,6 +72,7 @@ class Merge:
             previous.next_inc = source
             previous.growing = False
         self._last[source.node] = source
+        self._by_inc[source.inc] = source
         self._judge.add(source)
         for other in self._waiting():
             if other.waiting_for is not None and other.waiting_for[:2] == [source.node, source.inc]:
@@ -129,7 +132,7 @@ class Merge:
         if not source.consumed and not self._may_start(source):
             return
         source.waiting_for = None
-        handlers, by_name, heard, awaited = source.handlers, self._by_name, source.heard, source.awaited
+        handlers, by_inc, heard, awaited = source.handlers, self._by_inc, source.heard, source.awaited
         batch, seq = source.batch, source.consumed
         at = seq + 1 - source.first
         for _ in range(limit):
@@ -144,15 +147,16 @@ class Merge:
             if "after" in event:
                 for reference in event["after"]:
                     node, inc, newest = reference
-                    try:
-                        other = by_name[node][inc]
-                    except KeyError:
-                        source.waiting_for = reference
-                        return
+                    other = by_inc.get(inc)
+                    if other is None or other.node != node:
+                        other = self._by_name.get(node, {}).get(inc)
+                        if other is None:
+                            source.waiting_for = reference
+                            return
                     # Early for an event that has to wait; but nothing asks before it is judged.
                     code = other.base + newest
-                    if code > heard[node]:
-                        heard[node] = code
+                    if code > heard[other.node]:
+                        heard[other.node] = code
                     if other.consumed < newest:
                         source.waiting_for = reference
                         other.awaited.setdefault(newest, []).append(source)

@@ -207,7 +207,8 @@ class Cluster:
         ):
             heard = f"a {wanted} that {source.node} has heard of"
             raise Refused(guard, heard, f"[{node}, {inc}, {seq}], which it has not")
-        event = of.event(seq)
+        at = seq - of.first
+        event = of.batch[at] if at >= 0 else of.event(seq)
         kind = event["event"]
         if (kind != wanted and kind not in others) or (term is not None and event["term"] != term):
             kind = " or ".join((wanted, *others)) + (f" of term {term}" if term is not None else "")

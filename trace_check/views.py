@@ -52,12 +52,18 @@ class View:
         self.taken: set[tuple[int, str]] = set()
         self.watch: Watch | None = None
 
+    def take(self, state: int, action: str) -> int | None:
+        """Where the action leads from a state; None if there is no such edge. Tells nobody: who is watched, `step`s."""
+        to = self.table[state].get(action)
+        if to is not None:
+            self.taken.add((state, action))
+        return to
+
     def step(self, state: int, action: str, instance: str, names: Iterable[tuple[str, str]] = ()) -> int:
         """Where the action leads from a state. Raises Refused when there is no such edge."""
-        to = self.table[state].get(action)
+        to = self.take(state, action)
         if to is None:
             raise self.refused(state, action, instance, names)
-        self.taken.add((state, action))
         if self.watch is not None:
             self.watch(self.name, instance, action)
         return to
@@ -178,12 +184,16 @@ class Ballots:
 
     def _step(self, election: Election, voters: Voters, action: str) -> None:
         view = self._views[len(voters)]
-        if view is not None:
-            names = ((name, _as_model(voters, name)) for name in voters)
+        if view is None:
+            return
+        to = view.take(election.ballots[voters], action)
+        if to is None or view.watch is not None:
             instance = f"term {election.term}"
             if voters != self.first:
                 instance += f", voters {' '.join(voters)}"
-            election.ballots[voters] = view.step(election.ballots[voters], action, instance, names)
+            names = ((name, _as_model(voters, name)) for name in voters)
+            to = view.step(election.ballots[voters], action, instance, names)
+        election.ballots[voters] = to
 
     def coverage(self) -> list[Coverage]:
         """How much of the graph for each size of an electorate has been walked."""
@@ -208,7 +218,8 @@ class Frontends:
 
     def step(self, state: int, action: str, node: str) -> int:
         """One step of a node's frontend."""
-        return self.view.step(state, action, f"node {node}")
+        to = self.view.take(state, action)
+        return to if to is not None and self.view.watch is None else self.view.step(state, action, f"node {node}")
 
 
 class Leadership(Protocol):
@@ -239,6 +250,9 @@ class Fencing:
             self._check_order()
             _SHAPES[graph] = self._alone, self._pairs
         self._terms: list[list[int]] = [[] for _ in self._alone]
+        # The last leader to step, and what it has been found to be free to do since any other did.
+        self._latest = 0
+        self._checked: set[tuple[int, str]] = set()
 
     def _broken(self, why: str) -> BadInput:
         return BadInput(f"graph {self.view.graph.name}: {why}; this checker knows another Fencing.tla")
@@ -290,7 +304,23 @@ class Fencing:
     def step(self, leader: Leadership, action: str) -> None:
         """One step of a leader, in every pair it is in. Raises Refused."""
         status, term = leader.fencing, leader.term
-        moved = self._alone[status].get(action)
+        if term != self._latest:
+            self._latest = term
+            self._checked.clear()
+        if (status, action) not in self._checked:
+            self._check_pairs(term, status, action)
+            self._checked.add((status, action))
+        moved = self._alone[status][action]
+        if status != self.NONE:
+            del self._terms[status][bisect_left(self._terms[status], term)]
+        else:
+            self.leaders += 1
+        insort(self._terms[moved], term)
+        leader.fencing = moved
+        if self.view.watch is not None:
+            self.view.watch(self.view.name, f"term {term}", action)
+
+    def _check_pairs(self, term: int, status: int, action: str) -> None:
         pairs, table, taken = self._pairs, self.view.table, self.view.taken
         as_hi, as_lo = f"{action}(hi)", f"{action}(lo)"
         for other, terms in enumerate(self._terms):
@@ -305,15 +335,6 @@ class Fencing:
                 if as_lo not in table[state]:
                     raise self._refused(state, as_lo, term, terms[-1] if terms else None)
                 taken.add((state, as_lo))
-        assert moved is not None
-        if status != self.NONE:
-            del self._terms[status][bisect_left(self._terms[status], term)]
-        else:
-            self.leaders += 1
-        insort(self._terms[moved], term)
-        leader.fencing = moved
-        if self.view.watch is not None:
-            self.view.watch(self.view.name, f"term {term}", action)
 
     def pair(self, one: Leadership, other: Leadership) -> tuple[str, int]:
         """The instance of two leaders, and its state."""
