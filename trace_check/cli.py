@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(argv)
     # The garbage collector finds nothing here: events are trees. Less often is faster.
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(200_000, 20, 100)
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         return command(options)

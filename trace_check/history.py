@@ -71,16 +71,6 @@ class Places:
         return True
 
 
-# Most questions are about what happened just now: so many of the last moments are looked through first.
-_RECENT = 1024
-
-
-def _since(moments: list[int], now: int) -> int:
-    """Where to begin to look for what is not before a moment, in a list that grows."""
-    recent = len(moments) - _RECENT
-    return recent if recent > 0 and moments[recent] < now else 0
-
-
 class Moments:
     """Guard RealTimeOrder: the operations on one clock. Who begins after another's answer sees what that showed."""
 
@@ -97,7 +87,7 @@ class Moments:
         if began <= self._forgotten:
             self.late += 1
         moments, shown = self._shown
-        known = bisect_left(moments, began, _since(moments, began)) - 1
+        known = bisect_left(moments, began) - 1
         if known >= 0 and shown[known] > saw:
             raise Refused(
                 "RealTimeOrder",
@@ -105,7 +95,7 @@ class Moments:
                 f"no more than index {saw}",
             )
         moments, seen = self._saw
-        later = bisect_right(moments, ended, _since(moments, ended))
+        later = bisect_right(moments, ended)
         if later < len(seen) and seen[later] < shows:
             raise Refused(
                 "RealTimeOrder",
@@ -116,13 +106,13 @@ class Moments:
 
     def _keep(self, began: int, ended: int, saw: int, shows: int) -> None:
         moments, shown = self._shown
-        at = end = bisect_right(moments, ended, _since(moments, ended))
+        at = end = bisect_right(moments, ended)
         if at == 0 or shown[at - 1] < shows:
             while end < len(shown) and shown[end] <= shows:
                 end += 1
             moments[at:end], shown[at:end] = [ended], [shows]
         moments, seen = self._saw
-        at = begin = bisect_left(moments, began, _since(moments, began))
+        at = begin = bisect_left(moments, began)
         if at == len(seen) or seen[at] > saw:
             while begin > 0 and seen[begin - 1] >= saw:
                 begin -= 1
