@@ -8,8 +8,11 @@ events it has more, so that the start of Python and the loading of the graphs dr
 not grow with the length.
 
 The peer, `json.loads` on every line, does the least that any reader of the format must do; the ratio of processor times
-says how much the judging costs on top, whatever machine this is. The last column is a ratio of wall times and means
-nothing while other work keeps the processors busy. The traces are kept in `run/bench`, and made when they are missing.
+says how much the judging costs on top, whatever machine this is. The last column is a ratio of wall times, of one
+process to several, and means nothing while other work keeps the processors busy. The three are measured in turn and
+compared turn by turn: of both ratios the table has the median, and behind it the least and the most.
+
+The traces are kept in `run/bench`, and made when they are missing. `--traces DIR` measures one that is there already.
 """
 
 from __future__ import annotations
@@ -65,7 +68,7 @@ def make_trace(directory: Path, events: int) -> int:
 
     simulation.run(enough)
     simulation.cluster.close()
-    lines = sum(f.read_bytes().count(b"\n") for f in directory.glob("*.ndjson"))
+    lines = count_lines(directory)
     done.write_text(str(lines))
     return lines
 
@@ -91,16 +94,26 @@ def measure(command: Sequence[str]) -> Cost:
 
 
 @dataclass
+class Ratio:
+    """One ratio over the turns."""
+
+    turns: list[float]
+
+    def __str__(self) -> str:
+        return f"{statistics.median(self.turns):5.2f} ({min(self.turns):.2f}-{max(self.turns):.2f})"
+
+
+@dataclass
 class Row:
-    """One length: medians over the runs."""
+    """One length: medians over the turns."""
 
     lines: int
     wall: float
     processor: float
     peak: float
     # The checker's processor time as a multiple of the peer's, and its wall time as one of several processes'.
-    decoding: float
-    jobs: float
+    decoding: Ratio
+    jobs: Ratio
 
 
 def measure_row(directory: Path, lines: int, runs: int, jobs: int) -> Row:
@@ -113,9 +126,19 @@ def measure_row(directory: Path, lines: int, runs: int, jobs: int) -> Row:
         statistics.median(alone.wall for alone, _, _ in turns),
         statistics.median(alone.processor for alone, _, _ in turns),
         max(alone.peak for alone, _, _ in turns),
-        statistics.median(alone.processor / peer.processor for alone, peer, _ in turns),
-        statistics.median(alone.wall / several.wall for alone, _, several in turns),
+        Ratio([alone.processor / peer.processor for alone, peer, _ in turns]),
+        Ratio([alone.wall / several.wall for alone, _, several in turns]),
     )
+
+
+def count_lines(directory: Path) -> int:
+    """Lines of a trace, read a little at a time."""
+    lines = 0
+    for path in directory.glob("*.ndjson"):
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                lines += piece.count(b"\n")
+    return lines
 
 
 def main() -> int:
@@ -124,22 +147,26 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="processes of the last column")
     parser.add_argument("--dir", type=Path, default=Path("run/bench"))
+    parser.add_argument("--traces", type=Path, help="measure this directory of traces, and no other")
     args = parser.parse_args()
     lengths = [10**n for n in range(3, 9) if 10**n < args.events] + [args.events]
-    print("               seconds        events  us per   peak  judging /  times as fast")
-    print("    events    wall  processor  a second  further   MiB   decoding   with --jobs", args.jobs)
-    before = Row(0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    for events in lengths:
-        print(f"making a trace of about {events:,} events ...", file=sys.stderr, flush=True)
-        directory = args.dir / str(events)
-        # In a process of its own: a child's peak memory begins with that of its parent.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as maker:
-            lines = maker.submit(make_trace, directory, events).result()
+    print("               seconds        events  us per   peak      judging /         times as fast")
+    print("    events    wall  processor  a second  further   MiB      decoding          with --jobs", args.jobs)
+    before = Row(0, 0.0, 0.0, 0.0, Ratio([]), Ratio([]))
+    for events in lengths if args.traces is None else [0]:
+        if args.traces is None:
+            print(f"making a trace of about {events:,} events ...", file=sys.stderr, flush=True)
+            directory = args.dir / str(events)
+            # In a process of its own: a child's peak memory begins with that of its parent.
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as maker:
+                lines = maker.submit(make_trace, directory, events).result()
+        else:
+            directory, lines = args.traces, count_lines(args.traces)
         row = measure_row(directory, lines, args.runs, args.jobs)
         further = (row.processor - before.processor) / (row.lines - before.lines) * 1e6
         print(
             f"{row.lines:10,} {row.wall:7.2f} {row.processor:10.2f} {row.lines / row.wall:9,.0f} {further:8.2f}"
-            f" {row.peak:5.0f} {row.decoding:10.2f} {row.jobs:14.2f}",
+            f" {row.peak:5.0f}  {row.decoding}  {row.jobs}",
             flush=True,
         )
         before = row

@@ -76,7 +76,7 @@ class Moments:
 
     def __init__(self, size: int = 1 << 16) -> None:
         self._size = size
-        # Moments and indexes, each growing: what had been shown to somebody by then; how little was seen who began then.
+        # Moments and indexes, both growing: what had been shown by then; how little was seen by who began then.
         self._shown: tuple[list[int], list[int]] = [], []
         self._saw: tuple[list[int], list[int]] = [], []
         self._forgotten = -1
