@@ -30,6 +30,10 @@ VARIABLES
 
 images == <<image, shown>>
 
+Known(n) == Upto(log[n], IF commit[n] < Len(log[n]) THEN commit[n] ELSE Len(log[n]))
+  (* What n knows committed.  Only where a guard is missing it can have    *)
+  (* lost some of it.                                                      *)
+
 -----------------------------------------------------------------------------
 (* The guards.  n is the node of the event, t its term, l the log that an  *)
 (* image stands for.                                                       *)
@@ -51,7 +55,7 @@ Image(n) ==
   \E l \in AnyLog :
     /\ Runs(n)
     /\ l # <<>>
-    /\ ImageCommitted(n, l, Upto(log[n], commit[n]))
+    /\ ImageCommitted(n, l, Known(n))
     /\ SameDigest(l)
     /\ image' = [image EXCEPT ![n] = l]
     /\ shown' = shown \cup {<<n, l>>}
@@ -111,7 +115,7 @@ ImagesAgree == \A n \in Node, c \in committed : Comparable(image[n], c)
 ImagesKept == \A n \in Node : IsPrefix(image[n], log[n])
   (* No node has to give up what it has an image of.                       *)
 
-KnownCommitted == \A n \in Node : \E c \in committed : IsPrefix(Upto(log[n], commit[n]), c)
+KnownCommitted == \A n \in Node : commit[n] <= Len(log[n]) /\ \E c \in committed : IsPrefix(Known(n), c)
   (* What a node takes for committed is.                                   *)
 
 THEOREM ImagesSpec => [](ImagesAgree /\ ImagesKept /\ KnownCommitted)

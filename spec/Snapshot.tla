@@ -41,13 +41,15 @@ Follows(m, t) == \/ term[m] < t
 
 Install(n, m) == /\ Leads(n)
                  /\ Follows(m, term[n])
+                 /\ MaySend(term[n], Len(image[n]), m)
                  /\ Len(image[n]) > Len(image[m])
                  /\ image' = [image EXCEPT ![m] = image[n]]
                  /\ log' = [log EXCEPT ![m] = IF IsPrefix(image[n], @) THEN @ ELSE image[n]]
                  /\ term' = [term EXCEPT ![m] = term[n]]
                  /\ UNCHANGED <<replication, election>>
   (* m takes over the image of its leader n, in place of a log that has    *)
-  (* not as much or contradicts it.                                        *)
+  (* not as much or contradicts it.  As with entries, a node is not sent   *)
+  (* its own removal.                                                      *)
 
 ImageNext == \/ Next /\ UNCHANGED image
              \/ \E n \in Node : Image(n)

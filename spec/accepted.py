@@ -48,6 +48,8 @@ class Writer:
         self._ends: list[tuple[list[int], Ref]] = []
         self._commits: list[tuple[int, Ref]] = []
         self._acks: dict[tuple[int, int], Ref] = {}
+        # The Images and Installs, by node and digest.
+        self._images: dict[tuple[str, str], Ref] = {}
 
     def write(self, behaviour: Behaviour) -> None:
         """All of it."""
@@ -204,6 +206,21 @@ class Writer:
             far = {(t, v): ref for (t, v), ref in self._stores.items() if len(now["stored"][t - 1][v]) >= last}
             self._fill(cited, voters, far)
         return list(cited.values())
+
+    # Images
+
+    def _image(self, node: str, before: State, after: State) -> None:
+        log = after["image"][node]
+        own = end(position(log)) | {"digest": digest(log)}
+        self._images[node, digest(log)] = self._tell(node, "Image", after["term"][node], own)
+
+    def _install(self, node: str, before: State, after: State) -> None:
+        term, log = after["term"][node], after["image"][node]
+        shown = [ref for (who, named), ref in self._images.items() if who != node and named == digest(log)]
+        # Without InstallCited nobody need have an image of it: then whatever has come from who made its end.
+        shown.append(self._newest[log[-1][1]])
+        own = end(position(log)) | {"digest": digest(log), "image": shown[0]}
+        self._images[node, digest(log)] = self._tell(node, "Install", term, own)
 
     # Clients
 

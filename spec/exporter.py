@@ -15,6 +15,7 @@ Grants, a Store the leader's Append, a Commit the Stores. The differences betwee
   of the leader whose Commit is the last step goes as far as it may, and who has crashed starts.
 - Crash is no event. The next Start shows what is left. A node that has lost term, votes and log has an empty data
   directory: the disk is another one, and incarnations are counted from 1 again.
+- An image of nothing is no event, and a Start shows the image there is (`image`, how many entries it stands for).
 - A group that changes (membership.py) has its configurations in the logs. A right leader cites the Stores of voters, a
   wrong one all it knows of.
 - Followers' Commits and clients are not in the protocol, and not in these traces. `leader_commit` never occurs.
@@ -62,6 +63,8 @@ class Node:
     crashed: bool = False
     lines: list[str] = field(default_factory=list)
     campaign: Ref = field(default_factory=list)
+    # The event of this incarnation that shows its image.
+    image: Ref = field(default_factory=list)
     stored: tuple[int, ...] = ()
     committed: int = 0
     acknowledged: set[tuple[int, int]] = field(default_factory=set)
@@ -125,7 +128,10 @@ class Exporter:
         own |= {"disk": f"disk-{name}-{node.disks}", "voters": self._voters(name, before, log)}
         if "founders" in before and own["voters"] and not any("members" in entry for entry in log):
             own["members"] = before["founders"]
-        self._tell(node, "Start", term, own)
+        if last := before.get("image", {}).get(name, 0):
+            own["image"] = [*end(log[:last]).values(), digest(log[:last])]
+            node.committed = last
+        node.image = self._tell(node, "Start", term, own)
 
     def _voters(self, name: str, now: State, log: list[Entry]) -> list[str]:
         """By the last configuration in a log of this node's, or the one that the group was set up with."""
@@ -211,6 +217,22 @@ class Exporter:
         last, furthest = after["commit"][term - 1], after["reach"][term - 1]
         if last == furthest or after["leaderLog"][term - 1][last - 1]["term"] == term:
             self._commit_up_to(name, after, after["commit"])
+
+    # Images
+
+    def _image(self, name: str, before: State, after: State) -> None:
+        node, log = self._nodes[name], after["log"][name][: after["image"][name]]
+        if log:
+            node.image = self._tell(node, "Image", after["term"][name], end(log) | {"digest": digest(log)})
+
+    def _install(self, name: str, leader: str, before: State, after: State) -> None:
+        node, log = self._nodes[name], after["log"][name][: after["image"][name]]
+        if log:
+            sender = self._nodes[leader]
+            own = end(log) | {"digest": digest(log), "image": sender.image}
+            heard: Ref = [leader, sender.inc, len(sender.lines)]
+            node.image = self._tell(node, "Install", after["term"][name], own, [heard])
+            node.committed = max(node.committed, len(log))
 
     def _counted(self, name: str, now: State, log: list[Entry]) -> list[str]:
         """Whose votes and Stores a node with this log counts."""

@@ -10,6 +10,7 @@ done here at the first moment at which it can be:
 - The entry by which the group was set up is not in any log: indexes are one less. `founders` is what it says, `blank`
   are the nodes that have not even that.
 - Epochs are counted along the log.
+- Images (Snapshot.tla) are those of HACoordination's nodes, if it had any: Install is a step of who takes one over.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from exporter import Behaviour, Entry, State
 
 # The name of a step of HACoordination, its parameters, and the state it leads to.
 Step = tuple[str, list[str], State]
-SHARED = ("Campaign", "Grant", "Win", "Store", "Commit")
+SHARED = ("Campaign", "Grant", "Win", "Store", "Commit", "Image", "Install")
 
 
 def as_protocol(behaviour: Behaviour) -> Behaviour:
@@ -52,6 +53,7 @@ class Translation:
         logs = {n: entries(log) for n, log in now["log"].items()}
         leaders = [entries(log) for log in now["leaderLog"]]
         commit = [max(0, index - 1) for index in now["commit"]]
+        images = {n: entries(log) for n, log in now.get("image", {}).items()}
         return {
             "term": dict(now["term"]),
             "log": logs,
@@ -64,11 +66,14 @@ class Translation:
             "reach": commit,
             "acks": {n: [] for n in logs},
             "founders": self.founders,
+            "image": {n: len(image) for n, image in images.items()},
             "blank": [n for n, log in now["log"].items() if not log],
         }
 
     def steps(self, action: str, names: list[str], before: State, after: State) -> Iterator[Step]:
         """The steps that this one stands for, each with the state it leads to."""
+        if action == "Install":
+            names = names[::-1]
         name = names[0]
         if self._type[name] == "DOWN":
             self._type[name] = "INIT"
@@ -84,7 +89,8 @@ class Translation:
         if action == "Win":
             self._role[name] = "leader"
         term = after["term"][name]
-        yield (action if action in SHARED else "Append"), names[: 2 if action == "Grant" else 1], self._state(after)
+        names = names if action in ("Grant", "Install") else [name]
+        yield (action if action in SHARED else "Append"), names, self._state(after)
         committed = after["leaderLog"][term - 1][: after["commit"][term - 1]] if action == "Commit" else []
         if self._type[name] != "LEADER" and any(entry["term"] == term for entry in committed):
             self._type[name] = "LEADER"

@@ -23,7 +23,7 @@ from pathlib import Path
 SPEC = Path(__file__).resolve().parent
 TABLE = SPEC / "models" / "models.json"
 # The modules whose behaviours can be written down as traces, and their variants.
-FAMILIES = ("HACoordination", "Membership")
+FAMILIES = ("HACoordination", "Membership", "Snapshot")
 SIZES = ["quick", "full", "deep"]
 LIBRARY = (SPEC, SPEC / "models")
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ REFUSED_BY = {
     "MembershipTwoDiffer": "OneChangeAtATime",
     "MembershipTwoPending": "OneChangeAtATime",
     "MembershipVoteAtOnce": "GroupGoesOn",
+    "SnapshotUncommitted": "ImageCommitted",
 }
 
 # The guards and views that the checker has no occasion to ask, and what has refused before.
@@ -94,7 +96,7 @@ ASKED_BEFORE = {
     # Fencing is enough), so this part of Fencing is a conclusion, kept as it names the reason.
     "Fencing": "LeaderAppends",
 }
-WITHOUT = "AcceptedWithout"
+WITHOUT = re.compile("(Accepted|Images)Without")
 
 # The right behaviours: (nodes, terms, length), the n-th with seed n.
 GOOD = [(3, 3, 30 + at) for at in range(0, 30, 2)] + [(5, 3, 40 + at) for at in range(0, 20, 4)] + [(1, 2, 30)]
@@ -102,6 +104,9 @@ GOOD += [(2, 3, 36), (3, 5, 60), (3, 5, 58), (4, 3, 50)]
 
 # The right behaviours of groups that change: (voters at first, nodes, length), the n-th with seed n.
 GROUPS = [(1, 2, 24), (1, 3, 30), (2, 3, 30), (3, 3, 28), (3, 4, 34), (3, 4, 38), (4, 4, 30), (2, 4, 40)]
+
+# And of those that make images: likewise.
+IMAGES = [(3, 3, 36), (3, 4, 38), (3, 3, 44), (3, 3, 40)]
 
 # Every model is wrapped, so that states show what is needed; of HACoordination also how far each leader may commit and
 # what each LEADER may acknowledge, by the protocol's own guards, overridden or not.
@@ -117,6 +122,32 @@ Seen == [term |-> term, log |-> log, type |-> type, role |-> role, leaderLog |->
 SEEN_GROUP = """
 Seen == [term |-> term, log |-> log, leaderLog |-> leaderLog, acked |-> acked, commit |-> commit, vote |-> vote]
 """
+# TLC names a step only if it is nothing but an operator. Who adds images adds to all other steps that they leave images
+# as they are.
+ALONE = ("Restart", "Campaign", "Win", "Append", "Store", "Commit")
+ABOUT_ANOTHER = ("Grant", "AddLearner", "AddObserver", "Promote", "Remove", "Move")
+ONLY = "Only"
+
+
+def named(init: str, kept: str, own: Iterable[str], others: Iterable[str]) -> str:
+    """NamedSpec: its own steps, and `others` that leave what is `kept`. A step is `Name(n)` or `Name(n, m)`."""
+    found = [f"{ONLY}{step} == {step} /\\ UNCHANGED {kept}\n" for step in others]
+    found.append("Named == \\/ FALSE\n")
+    for step in [*own, *(ONLY + step for step in others)]:
+        names = step[step.index("(") + 1 : -1]
+        found.append(f"         \\/ \\E {names} \\in Node : {step}\n")
+    return "".join(found) + f"NamedSpec == {init} /\\ [][Named]_<<vars, {kept}>>\n"
+
+
+SEEN_IMAGES = SEEN_GROUP.replace("[", "[image |-> image, ", 1) + named(
+    "ImageInit",
+    "image",
+    ["Image(n)", "Install(n, m)"],
+    [f"{name}(n)" for name in ALONE] + [f"{name}(n, m)" for name in ABOUT_ANOTHER],
+)
+# Of Images the models have no clients and no changes of types.
+LINES = ("Start", "Campaign", "Grant", "Win", "Append", "Store", "Commit", "Activate", "Lose", "Exit", "Crash")
+NAMED_LINES = named("ImagesInit", "images", ["Image(n)", "Install(n)"], [f"{name}(n)" for name in LINES])
 
 
 # From TLC to behaviours
@@ -124,17 +155,25 @@ Seen == [term |-> term, log |-> log, leaderLog |-> leaderLog, acked |-> acked, c
 
 def run(module: Path, config: str, *options: str) -> Behaviour:
     """What TLC finds when it runs a model, as the wrapped module shows it, in the words of HACoordination."""
-    group = module.stem == "SimulatedGroup" or module.stem.removeprefix("MC").startswith("Membership")
-    behaviour = explore(module, config, SEEN_GROUP if group else SEEN_PROTOCOL, *options)
+    family = module.stem.removeprefix("MC")
+    images = family.startswith(("SimulatedImages", "Snapshot"))
+    group = images or family.startswith(("SimulatedGroup", "Membership"))
+    seen = SEEN_IMAGES if images else SEEN_GROUP if group else SEEN_PROTOCOL
+    behaviour = explore(module, config, seen, *options)
     return as_protocol(behaviour) if group else behaviour
 
 
 def explore(module: Path, config: str, seen: str, *options: str) -> Behaviour:
-    """What TLC finds when it runs a model; states are what `seen` defines as Seen, or all variables if it is empty."""
+    """What TLC finds when it runs a model; states are what `seen` defines as Seen, or all variables if it does not.
+
+    Where `seen` defines NamedSpec, that takes the place of the model's specification.
+    """
     with tempfile.TemporaryDirectory(prefix="tlc-traces-") as directory:
         here = Path(directory)
         (here / "Exported.tla").write_text(f"---- MODULE Exported ----\nEXTENDS {module.stem}\n{seen}====\n")
-        (here / "Exported.cfg").write_text(config + ("\nALIAS Seen\n" if seen else ""))
+        if "NamedSpec ==" in seen:
+            config = re.sub(r"SPECIFICATION \w+", "SPECIFICATION NamedSpec", config)
+        (here / "Exported.cfg").write_text(config + ("\nALIAS Seen\n" if "Seen ==" in seen else ""))
         dump = here / "behaviour.json"
         command = [tlc.find_java(), "-XX:+UseParallelGC", "-XX:-UsePerfData", f"-Djava.io.tmpdir={directory}"]
         library = os.pathsep.join(str(place) for place in (*tlc.LIBRARY, module.parent))
@@ -148,17 +187,18 @@ def explore(module: Path, config: str, seen: str, *options: str) -> Behaviour:
             raise tlc.Unusable(f"{module.stem}: no behaviour (needs TLC 1.8.0): {reason}")
         found: dict[str, Any] = json.loads(dump.read_text())["counterexample"]
     actions = [action for _, action, _ in found["action"]]
-    steps = [(action["name"], [action["context"][p] for p in action.get("parameters", [])]) for action in actions]
+    names = [action["name"].removeprefix(ONLY) for action in actions]
+    steps = [(n, [a["context"][p] for p in a.get("parameters", [])]) for n, a in zip(names, actions, strict=True)]
     states = [state for _, state in found["state"]]
     return Behaviour(result.violated, states, steps, len(states))
 
 
-def simulate(nodes: int, terms: int, length: int, seed: int, voters: int = 0) -> Behaviour:
+def simulate(nodes: int, terms: int, length: int, seed: int, voters: int = 0, images: bool = False) -> Behaviour:
     """One right behaviour of that length, which counts Acks, though they change nothing and TLC does not show them.
 
-    With `voters`, of a group that changes, and in which so many have a vote at first.
+    With `voters`, of a group that changes, and in which so many have a vote at first; or of one that makes images.
     """
-    module = TRACES / ("SimulatedGroup.tla" if voters else "Simulated.tla")
+    module = TRACES / f"Simulated{'Images' if images else 'Group' if voters else ''}.tla"
     names = [f"n{n + 1}" for n in range(nodes)]
     config = module.with_suffix(".cfg").read_text()
     config += f"\nCONSTANTS\n  Node = {{{', '.join(names)}}}\n  Length = {length}\n"
@@ -171,9 +211,9 @@ def simulate(nodes: int, terms: int, length: int, seed: int, voters: int = 0) ->
 
 
 def wrong_models() -> Iterator[tlc.Model]:
-    """The wrong protocols of which TLC finds a shortest counterexample, and Accepted without a guard."""
+    """The wrong protocols of which TLC finds a shortest counterexample, and Accepted, with images or not, without a guard."""
     for model in tlc.load_models(tlc.TABLE):
-        if model.length and (Path(model.module).name.startswith(tlc.FAMILIES) or model.name.startswith(WITHOUT)):
+        if model.length and (Path(model.module).name.startswith(tlc.FAMILIES) or WITHOUT.match(model.name)):
             yield model
 
 
@@ -218,25 +258,29 @@ def write_files(directory: Path, files: dict[str, list[str]]) -> None:
 
 def export(names: list[str], out: Path) -> int:
     wrong = {model.name: model for model in wrong_models()}
-    good: dict[str, tuple[int, ...]] = {f"{seed:02}": (*sizes, seed) for seed, sizes in enumerate(GOOD, 1)}
+    good: dict[str, tuple[int, int, int, int, int, bool]] = {
+        f"{seed:02}": (*sizes, seed, 0, False) for seed, sizes in enumerate(GOOD, 1)
+    }
     for seed, (voters, nodes, length) in enumerate(GROUPS, 1):
-        good[f"group{seed}"] = (nodes, 4, length, seed, voters)
+        good[f"group{seed}"] = (nodes, 4, length, seed, voters, False)
+    for seed, (voters, nodes, length) in enumerate(IMAGES, 1):
+        good[f"image{seed}"] = (nodes, 4, length, seed, voters, True)
     if unknown := set(names) - set(good) - set(wrong):
         raise tlc.Unusable(f"no such behaviour: {', '.join(sorted(unknown))}")
     # What belongs into each directory.
-    guards = [name.removeprefix(WITHOUT) for name in wrong if name.startswith(WITHOUT)]
-    kinds = {"good": list(good), "broken": [name for name in wrong if not name.startswith(WITHOUT)], "accepted": guards}
+    guards = [WITHOUT.sub("", name) for name in wrong if WITHOUT.match(name)]
+    kinds = {"good": list(good), "broken": [name for name in wrong if not WITHOUT.match(name)], "accepted": guards}
     out.mkdir(parents=True, exist_ok=True)
     kept = out / MANIFEST.name
     index: State = json.loads(kept.read_text()) if kept.is_file() else {}
     for name in names or [*wrong, *good]:
         if name in good:
             kind, entry = "good", export_good(out / "good" / name, *good[name])
-        elif name.startswith(WITHOUT):
-            kind, entry = "accepted", export_accepted(wrong[name], out / "accepted" / name.removeprefix(WITHOUT))
+        elif WITHOUT.match(name):
+            kind, entry = "accepted", export_accepted(wrong[name], out / "accepted" / WITHOUT.sub("", name))
         else:
             kind, entry = "broken", export_wrong(wrong[name], out / "broken" / name)
-        index.setdefault(kind, {})[name.removeprefix(WITHOUT)] = entry
+        index.setdefault(kind, {})[WITHOUT.sub("", name)] = entry
         for kind, wanted in kinds.items():
             index[kind] = {name: index[kind][name] for name in wanted if name in index.get(kind, {})}
             for old in (out / kind).glob("*"):
@@ -258,7 +302,8 @@ def export_wrong(model: tlc.Model, directory: Path) -> State:
 
 def export_accepted(model: tlc.Model, directory: Path) -> State:
     guard = directory.name
-    behaviour = explore(tlc.SPEC / model.module, (tlc.SPEC / model.config).read_text(), "")
+    seen = NAMED_LINES if model.name.startswith("Images") else ""
+    behaviour = explore(tlc.SPEC / model.module, (tlc.SPEC / model.config).read_text(), seen)
     write_accepted(directory, model.name, as_expected(model, behaviour))
     return {"violates": model.violates, "length": model.length, "refused_by": ASKED_BEFORE.get(guard, guard)}
 
@@ -269,8 +314,10 @@ def as_expected(model: tlc.Model, behaviour: Behaviour) -> Behaviour:
     return behaviour
 
 
-def export_good(directory: Path, nodes: int, terms: int, length: int, seed: int, voters: int = 0) -> State:
-    write(directory, simulate(nodes, terms, length, seed, voters))
+def export_good(
+    directory: Path, nodes: int, terms: int, length: int, seed: int, voters: int = 0, images: bool = False
+) -> State:
+    write(directory, simulate(nodes, terms, length, seed, voters, images))
     return {"nodes": nodes, "terms": terms, "length": length, "seed": seed} | ({"voters": voters} if voters else {})
 
 

@@ -42,8 +42,8 @@ class Images:
         if not (node.image <= last and tree.is_prefix(last, last_term, node.committed, node.committed_term)):
             raise Refused(
                 "ImageCommitted",
-                f"an image of {node.image} to {node.committed} entries, the last of these of term "
-                f"{node.committed_term}, as far as {node.name} knows them committed",
+                f"an image of no more than the {node.committed} entries that {node.name} knows committed, and no less "
+                f"than {node.image}",
                 f"one of {last}, the last of term {last_term}",
             )
         cluster.digests.check(last, last_term, event["digest"])
@@ -74,7 +74,7 @@ class Images:
         if leader is None or node.leads is leader or self._cluster.reach(source, leader) < 0:
             found = f"{node.name}, which has not heard of one" if node.leads is None else f"{node.name} itself"
             raise Refused(guard, f"who follows the winner of term {term}", found)
-        shown = self._cluster.cited(guard, source, reference, "Image", None, "Install", "Start")
+        shown = self._cluster.cited(guard, source, reference, "Start", None, "Image", "Install")
         if reference[:2] != [leader.node, leader.source.inc]:
             whose = f"an image of {leader.source}, which leads term {term}"
             raise Refused(guard, whose, f"one of {reference[0]} {reference[1]}")

@@ -4,6 +4,10 @@
 (***************************************************************************)
 EXTENDS MCAccepted, Images
 
+(* n1 has no image.                                                        *)
+
+ImagesOfOthers == Succession /\ image[n1] = <<>>
+
 (* n3 succeeds n1, and nobody but n2 ever ends.                            *)
 
 Restarts == Succession /\ type[n1] # "DOWN" /\ type[n3] # "DOWN"
