@@ -211,7 +211,7 @@ def simulate(nodes: int, terms: int, length: int, seed: int, voters: int = 0, im
 
 
 def wrong_models() -> Iterator[tlc.Model]:
-    """The wrong protocols of which TLC finds a shortest counterexample, and Accepted, with images or not, without a guard."""
+    """The wrong protocols of which TLC finds a shortest counterexample, and Accepted or Images without a guard."""
     for model in tlc.load_models(tlc.TABLE):
         if model.length and (Path(model.module).name.startswith(tlc.FAMILIES) or WITHOUT.match(model.name)):
             yield model
