@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import doctor_forgeries
+import doctor_images
 import doctor_lives
 import doctor_logs
 import doctor_votes
@@ -37,7 +38,7 @@ from trace_check import BadInput, Verdict, replay
 from trace_check.graphs import Graphs
 from trace_check.replay import DEFAULT_GRAPHS
 
-__all__ = ["doctor_forgeries", "doctor_lives", "doctor_logs", "doctor_votes"]
+__all__ = ["doctor_forgeries", "doctor_images", "doctor_lives", "doctor_logs", "doctor_votes"]
 
 COLUMNS = (*(v.name for v in Verdict), "BadInput")
 GOOD = "good"
@@ -93,6 +94,7 @@ def _simulate(rng: random.Random, directory: Path) -> None:
         write_every=rng.choice((0.02, 0.1, 0.3)),
         timing=Timing(election=rng.choice((0.2, 0.5)), heartbeat=0.05),
         limits=rng.choice((None, Limits(1, 64, 1), Limits(2, 64, 3), Limits(3, 1 << 20, 8))),
+        image_every=rng.choice((None, 0.03, 0.2)),
     )
     cluster = simulation.cluster
     events, until = rng.randint(30, 250), rng.uniform(1, 15)

@@ -3,7 +3,8 @@
 A kind of change is a function `(trace, rng) -> str | None`: it changes the trace and returns what it did, or leaves it
 alone and returns None where it does not apply. Its docstring says why the result is illegal, whatever the trace was.
 The files stay well-formed: events are numbered anew and references follow the events they name, so that a refusal is
-one of meaning and not of form. The kinds are in doctor_votes, doctor_logs, doctor_lives and doctor_forgeries.
+one of meaning and not of form. The kinds are in doctor_votes, doctor_logs, doctor_lives, doctor_images and
+doctor_forgeries.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Ref = list[Any]
 Position = tuple[int, int]
 
 LISTS = ("after", "grants", "stores")
-SINGLE = ("campaign", "leader_commit", "ack")
+SINGLE = ("campaign", "leader_commit", "ack", "image")
 Kind = Callable[["Trace", random.Random], str | None]
 # Two events and what goes with them.
 Pair = TypeVar("Pair", bound=tuple[Any, ...])
@@ -144,13 +145,34 @@ class Trace:
 
     def stored(self, event: Event) -> Position:
         """What the node has last shown to be durable, this event included."""
-        shown = next(e for e in reversed(self.file(event)[: event["seq"]]) if e["event"] in ("Start", "Store"))
-        return shown["last"], shown["last_term"]
+        stored = (0, 0)
+        for e in self.file(event)[: event["seq"]]:
+            if e["event"] == "Install":
+                last, last_term = self.image(e)
+                log = self.log(stored)
+                stored = stored if len(log) >= last and log[last - 1] == last_term else (last, last_term)
+            elif e["event"] in ("Start", "Store"):
+                stored = e["last"], e["last_term"]
+        return stored
+
+    def image(self, event: Event) -> Position:
+        """What the image covers that this event shows; nothing if it shows none."""
+        last, last_term = 0, 0
+        if event["event"] in ("Image", "Install"):
+            last, last_term = event["last"], event["last_term"]
+        elif event["event"] == "Start" and "image" in event:
+            last, last_term, _ = event["image"]
+        return last, last_term
+
+    def image_by(self, event: Event) -> Position:
+        """What the image covers with which the node started, or which it has installed since, up to this event."""
+        shown = [self.image(e) for e in self.file(event)[: event["seq"]] if e["event"] in ("Start", "Install")]
+        return max(shown)
 
     def committed(self, event: Event) -> int:
         """Up to where this incarnation knows the log committed, this event included."""
-        commits = [e for e in self.file(event)[: event["seq"]] if e["event"] == "Commit"]
-        return int(commits[-1]["runs"][-1][1]) if commits else 0
+        commits = [e["runs"][-1][1] for e in self.file(event)[: event["seq"]] if e["event"] == "Commit"]
+        return max(self.image_by(event)[0], *commits[-1:], 0)
 
     def log(self, position: Position) -> list[int]:
         """The terms of all entries of the log that ends there."""
@@ -165,7 +187,7 @@ class Trace:
     def digests(self) -> dict[Position, str]:
         """The digests that the trace names, by position."""
         found = {(0, 0): "0" * 16}
-        for e in self.events("Start", "Store", "Append", "Commit"):
+        for e in self.events("Start", "Store", "Append", "Commit", "Image", "Install"):
             match e["event"]:
                 case "Append":
                     position = e["last"], e["term"]
