@@ -199,5 +199,5 @@ def ack_of_another_term(t: Trace, rng: random.Random) -> str | None:
     if not found:
         return None
     line = rng.choice(found)
-    line["entry_term"] = line.get("entry_term", line["term"]) + rng.choice((-1, 1))
+    line["entry_term"] = (line["entry_term"] if "entry_term" in line else line["term"]) + rng.choice((-1, 1))
     return name(line)
