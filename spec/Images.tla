@@ -30,6 +30,8 @@ VARIABLES
 
 images == <<image, shown>>
 
+Larger(a, b) == IF a < b THEN b ELSE a
+
 Known(n) == Upto(log[n], IF commit[n] < Len(log[n]) THEN commit[n] ELSE Len(log[n]))
   (* What n knows committed.  Only where a guard is missing it can have    *)
   (* lost some of it.                                                      *)
@@ -59,10 +61,9 @@ Image(n) ==
     /\ SameDigest(l)
     /\ image' = [image EXCEPT ![n] = l]
     /\ shown' = shown \cup {<<n, l>>}
-    /\ UNCHANGED vars
-  (* n has an image of l, durably.                                         *)
-
-Larger(a, b) == IF a < b THEN b ELSE a
+    /\ synced' = [synced EXCEPT ![n] = Larger(@, Len(l))]
+    /\ UNCHANGED <<frontend, term, log, ballots, leaders, stored, commits, clients>>
+  (* n has an image of l, durably, and so l.                               *)
 
 Takes(n, l) ==
   /\ SameDigest(l)

@@ -172,7 +172,7 @@ class Trace:
     def committed(self, event: Event) -> int:
         """Up to where this incarnation knows the log committed, this event included."""
         commits = [e["runs"][-1][1] for e in self.file(event)[: event["seq"]] if e["event"] == "Commit"]
-        return int(max(self.image_by(event)[0], *commits[-1:]))
+        return int(max([self.image_by(event)[0], *commits[-1:]]))
 
     def log(self, position: Position) -> list[int]:
         """The terms of all entries of the log that ends there."""

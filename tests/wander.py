@@ -13,8 +13,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from handmade import Event, Person, Story
+from handmade import Event, Person, Story, digest
 
 # Types from which a frontend that does not lead may change to which others (docs/trace-format.md, `Transfer`).
 TRANSFERS = {
@@ -81,7 +82,7 @@ class Wanderer:
         weights: dict[Callable[[str], object], float] = {
             self.campaign: 0.3, self.grant: 6, self.win: 8, self.append: 5, self.sync: 5, self.store: 6,
             self.commit: 8, self.learn: 3, self.activate: 8, self.ack: 3, self.lose: 0.1, self.transfer: 0.3,
-            self.end: 0.15, self.gossip: 1,
+            self.end: 0.15, self.gossip: 1, self.image: 0.3, self.install: 1,
         }
         steps = self.rng.choices(list(weights), list(weights.values()), k=60 * events)
         for step in steps:
@@ -320,6 +321,53 @@ class Wanderer:
             first = self.rng.randint(low, alive[0].committed)
             self.acks.append(self.story.ack(name, first, self.rng.randint(first, alive[0].committed)))
 
+    # --- images --------------------------------------------------------------------------------------------------
+
+    def image(self, name: str) -> None:
+        """Have an image of what is known committed, or of the beginning of that."""
+        alive = self._alive(name)
+        if alive and alive[0].committed > alive[0].image:
+            last = self.rng.randint(alive[0].image + 1, alive[0].committed)
+            alive[0].durable = max(alive[0].durable, last)
+            self.story.image(name, last)
+
+    def install(self, name: str) -> None:
+        """Take over what a leader has shown an image of, in the incarnation that leads."""
+        alive = self._alive(name)
+        offer = self._image_of_a_leader(alive[0]) if alive else None
+        if not offer:
+            return
+        line, term, last = offer
+        if self._enter(name, term):
+            rule = self.rules[term]
+            self._hear(name, max(line, rule.win, key=lambda e: e["seq"]))
+            log = self._take_over(self.story.person(name), rule, last)
+            end: dict[str, Any] = {"last": last, "last_term": log[-1], "digest": digest(log)}
+            self.story.tell(name, "Install", **end, image=self.story.ref(line))
+
+    def _image_of_a_leader(self, person: Person) -> tuple[Event, int, int] | None:
+        terms = [t for t in self.rules if t >= person.term and self.rules[t].win["node"] != person.name]
+        if not terms:
+            return None
+        term = self.rng.choice(terms)
+        win = self.rules[term].win
+        shown: list[tuple[Event, int, int]] = []
+        for line in self.story.files[win["node"], win["inc"]]:
+            if line["event"] in ("Image", "Install") or (line["event"] == "Start" and "image" in line):
+                last = line["image"][0] if line["event"] == "Start" else line["last"]
+                if line["term"] <= term and last >= person.image:
+                    shown.append((line, term, last))
+        return self.rng.choice(shown) if shown else None
+
+    @staticmethod
+    def _take_over(person: Person, rule: Rule, last: int) -> list[int]:
+        log = rule.log[:last]
+        if person.log[:last] != log:
+            person.log, person.durable = log[:], last
+        person.durable, person.image = max(person.durable, last), last
+        person.committed = max(person.committed, last)
+        return log
+
     # --- ends and beginnings -------------------------------------------------------------------------------------
 
     def end(self, name: str) -> None:
@@ -339,7 +387,7 @@ class Wanderer:
 
     def _silently(self, person: Person) -> None:
         """Something is durable, and the process dies before it has said so."""
-        kind = self.rng.choice(("term", "vote", "candidacy", "entries"))
+        kind = self.rng.choice(("term", "vote", "candidacy", "entries", "image", "install"))
         offer = self._offer(person, False)
         if kind == "term" and self.campaigns:
             self._move(person, self.rng.choice(self.campaigns)["term"])
@@ -353,6 +401,10 @@ class Wanderer:
             person.vote = person.name
         elif kind == "entries" and offer and self._move(person, offer[1]):
             person.log = offer[2]
+        elif kind == "image" and (most := min(person.committed, len(person.log))) > person.image:
+            person.image = self.rng.randint(person.image + 1, most)
+        elif kind == "install" and (shown := self._image_of_a_leader(person)) and self._move(person, shown[1]):
+            self._take_over(person, self.rules[shown[1]], shown[2])
 
     def _move(self, person: Person, term: int) -> bool:
         if term > person.term:

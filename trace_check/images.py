@@ -47,6 +47,10 @@ class Images:
                 f"one of {last}, the last of term {last_term}",
             )
         cluster.digests.check(last, last_term, event["digest"])
+        if not tree.is_prefix(last, last_term, node.stored, node.stored_term):
+            node.stored, node.stored_term = last, last_term
+            if node.leads is not None:
+                node.stored_under = node.term
         node.image, node.image_term = last, last_term
 
     def install(self, source: Source, event: Event) -> None:
