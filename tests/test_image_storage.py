@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import signal
 import sqlite3
@@ -13,6 +14,7 @@ import pytest
 from test_storage import MEMBERS, alter, extend, make
 
 from hacoord.image_store import SWEEP_ENTRIES
+from hacoord.raft.group import encode, founding
 from hacoord.raft.messages import Base, Entry, HardState, Image, Persist, Piece
 from hacoord.raft.transfer import checksum
 from hacoord.storage import DATABASE, Founding, Storage, StorageError, create
@@ -184,7 +186,8 @@ def test_a_node_of_a_cluster_that_goes_on_from_another_has_its_image_and_nothing
     create(tmp_path / "n1", cluster="c2", node="n1", members=MEMBERS, founding=Founding(base, b"seven" * 100_000))
     with Storage(tmp_path / "n1") as storage:
         assert storage.load() == (HardState(1, None), [])
-        assert (storage.base, storage.founded) == (base, base)
+        group = encode(founding(MEMBERS))
+        assert storage.base == storage.founded == dataclasses.replace(base, members=group, members_index=0)
         assert storage.read_image() == b"seven" * 100_000
 
 

@@ -181,6 +181,37 @@ def test_what_came_after_the_machines_image_is_in_a_directorys_backup(
     assert_holds(new / "trace")
 
 
+def test_a_node_joins_a_restored_cluster_and_gets_what_it_was_founded_on(
+    tmp_path: Path, secret: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, spare = make(tmp_path, 2)
+    at, free = address(old), address(spare)
+    shutil.rmtree(old)
+    create(old, cluster="c", node="n1", members={"n1": at})
+    node = Running(old).ready()
+    data = write(node, 10)
+    said(capsys, 0, "backup", where(node), "-o", str(tmp_path / "b"), *secret)
+    node.stop()
+    first, second = tmp_path / "new" / "m1", tmp_path / "new" / "m2"
+    said(capsys, 0, "restore", str(tmp_path / "b"), str(first), "--cluster", "c2", "--node", "m1", "--address", at)
+    nodes = [Running(first, config=BRIEF).ready()]
+    said(capsys, 0, "join", str(second), "--node", "m2", "--address", free, "--helper", at, *secret)
+    nodes.append(Running(second, config=BRIEF).started())
+    write(nodes[0], 3)
+    until(lambda: len(journal(nodes[1])) == len(data) + 3)
+    assert journal(nodes[1]) == journal(nodes[0])
+    stop(nodes)
+    traces = tmp_path / "traces"
+    traces.mkdir()
+    for directory in (first, second):
+        for path in (directory / "trace").iterdir():
+            shutil.copy(path, traces)
+    assert_holds(traces)
+    again = Running(second, config=BRIEF).started()  # it starts from the image that it was sent
+    until(lambda: len(journal(again)) >= len(data))
+    assert again.stop() is Exit.STOPPED
+
+
 def test_several_founders_are_restored_from_one_file(
     tmp_path: Path, secret: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -134,11 +134,7 @@ class ImageStore:
         self._conn.execute("INSERT OR REPLACE INTO fact VALUES (?, ?, ?)", (name, text, _seal(text)))
 
     def found(self, base: Base, content: bytes) -> None:
-        """Have nothing but an image with this content, of what another cluster had written up to `base`.
-
-        That cluster's members have nothing to say here.
-        """
-        base = replace(base, members=b"", members_index=0)
+        """Have nothing but an image with this content, of what another cluster had written up to `base`."""
         for start in range(0, len(content), PART):
             self._add(1, Piece(start, content[start : start + PART]))
         self.put("image", [1, len(content), checksum(content).hex(), *_values(base)])

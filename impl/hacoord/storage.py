@@ -28,6 +28,8 @@ from sqlite_utils import Database
 from hacoord.acquaintances import Acquaintances
 from hacoord.directory import LOCK, StorageError, lock_directory, make_directory, sync
 from hacoord.image_store import Damaged, ImageStore, create_tables
+from hacoord.raft.group import encode
+from hacoord.raft.group import founding as founders
 from hacoord.raft.messages import Base, Entry, HardState, Image, Kind, Persist, Piece
 
 __all__ = ["DATABASE", "LOCK", "DiskFull", "Founding", "Storage", "StorageError", "create"]
@@ -95,6 +97,10 @@ def create(
     Raises StorageError if the directory already holds a node or remains of one, or cannot be written.
     """
     _check_names(cluster, node, members, joins=address is not None)
+    if founding is not None:
+        # The other cluster's members have nothing to say here; these have, also to those who are sent the image.
+        group = encode(founders(members))
+        founding = replace(founding, base=replace(founding.base, members=group, members_index=0))
     try:
         make_directory(directory)
         lock = lock_directory(directory)
