@@ -61,7 +61,7 @@ Image(n) ==
     /\ SameDigest(l)
     /\ image' = [image EXCEPT ![n] = l]
     /\ shown' = shown \cup {<<n, l>>}
-    /\ synced' = [synced EXCEPT ![n] = Larger(@, Len(l))]
+    /\ synced' = [synced EXCEPT ![n] = IF IsPrefix(l, log[n]) THEN Larger(@, Len(l)) ELSE @]
     /\ UNCHANGED <<frontend, term, log, ballots, leaders, stored, commits, clients>>
   (* n has an image of l, durably, and so l.                               *)
 

@@ -157,6 +157,25 @@ def who_was_deposed_installs_what_it_had_not_stored(story: Story) -> None:
     assert story.campaign("n2", term=4)["last_term"] == 2
 
 
+def deposed_with_an_image(story: Story) -> None:
+    """n2, in term 2, committed its epoch record by the Stores of others, and has an image of it: so that is durable."""
+    story.store("n3", "n1")
+    story.exit("n1")
+    story.start("n1")
+    story.elect("n2", "n1", "n3", term=2)
+    story.store("n1", "n2")
+    story.store("n3", "n2")
+    story.commit("n2", "n1", "n3")
+    story.image("n2")
+    story.lose("n2")
+
+
+@right
+def who_was_deposed_keeps_what_it_has_an_image_of(story: Story) -> None:
+    deposed_with_an_image(story)
+    assert story.campaign("n2", term=3)["last"] == 6
+
+
 @right
 def leader_shows_its_image_at_the_start(story: Story) -> None:
     story.image("n1")
@@ -475,6 +494,14 @@ def install_and_campaign_with_the_log_before_it(story: Story) -> Event:
 def who_was_deposed_installs_and_gives_up_more(story: Story) -> Event:
     deposed(story)
     event = story.campaign("n2", term=4)
+    event |= {"last": 5, "last_term": 1}
+    return event
+
+
+@refused_by("TruePosition")
+def who_was_deposed_gives_up_what_it_has_an_image_of(story: Story) -> Event:
+    deposed_with_an_image(story)
+    event = story.campaign("n2", term=3)
     event |= {"last": 5, "last_term": 1}
     return event
 

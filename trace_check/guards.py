@@ -64,7 +64,8 @@ GUARDS: dict[str, Guard] = {
     "TruePosition": Guard(
         "the position a `Campaign` or `Grant` names is where the node's log ends by its own last `Start`, `Store` "
         "or `Install`, or, if it has led and appended since, by its last `Append`: who has lost a term may keep "
-        "what it had not stored, or give it up; its next `Campaign` or `Grant` shows which, and it stays so",
+        "what it had neither stored nor an image of, or give it up; its next `Campaign` or `Grant` shows which, and "
+        "it stays so",
         "Votes go to logs that are complete enough. Who misstates where its log ends can win, or help to win, "
         "without an entry that is committed.",
     ),
