@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench confusion differential cover check check-distributed graphs spec-traces pictures clean python
+.PHONY: help demo test bench observers confusion differential cover check check-distributed graphs spec-traces pictures clean python
 
 help:
 	@echo "make demo     three processes, one leader killed, the trace judged (under a minute, no Java)"
 	@echo "make test     run the tests"
+	@echo "make observers  5 voters and 20 observers, two voters killed, the trace judged (a minute or two)"
 	@echo "make bench    how fast the checker judges a million events (some minutes)"
 	@echo "make cover    search for schedules that take every edge of the state graphs (ten minutes; docs/coverage.md)"
 	@echo "make confusion  10,000 right traces and 10,000 doctored ones to the checker: its confusion matrix (some minutes)"
@@ -44,6 +45,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	@$(BIN)/python -m pytest
+
+observers: $(VENV)/.test
+	@$(BIN)/python tests/observers.py
 
 bench: $(VENV)/.demo
 	@$(BIN)/python tests/bench.py

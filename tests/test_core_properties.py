@@ -209,7 +209,9 @@ def test_images_in_a_harsh_minute_bring_laggards_back(
 @pytest.mark.parametrize("size", [1, 3, 4])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_group_changes_in_a_harsh_minute_and_its_trace_holds(tmp_path: Path, size: int, seed: int) -> None:
-    simulation = Simulation(tmp_path, size, seed=seed, faults=HARSH, write_every=0.1, change_every=0.25)
+    simulation = Simulation(
+        tmp_path, size, seed=seed, faults=HARSH, write_every=0.1, change_every=0.25, image_every=2.0
+    )
     simulation.run(lambda: simulation.now > 60)
     simulation.cluster.close()
     assert_holds(tmp_path)

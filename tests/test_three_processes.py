@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,21 +38,21 @@ def free_ports(count: int) -> list[int]:
 
 
 class Cluster:
-    """Three nodes, their processes and a client."""
+    """Nodes, their processes and a client."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, nodes: Sequence[str] = NODES, config: str = CONFIG) -> None:
         self.directory = directory
         self.name = f"c-{secrets.token_hex(4)}"
         self.secret = secrets.token_hex(16).encode()
         self.secret_file = directory / "secret"
         self.secret_file.touch(mode=0o600)
         self.secret_file.write_bytes(self.secret)
-        (directory / "hacoord.toml").write_text(CONFIG)
-        self.address = {n: f"127.0.0.1:{p}" for n, p in zip(NODES, free_ports(3), strict=True)}
+        (directory / "hacoord.toml").write_text(config)
+        self.address = {n: f"127.0.0.1:{p}" for n, p in zip(nodes, free_ports(len(nodes)), strict=True)}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.asker = Client(list(self.address.values()), self.secret, name="asker", timeout=PATIENCE)
         self.promised: dict[int, bytes] = {}
-        for node in NODES:
+        for node in nodes:
             self.init(node, self.name)
 
     def init(self, node: str, cluster: str, directory: str | None = None) -> None:
@@ -83,7 +83,7 @@ class Cluster:
         while not condition():
             if time.monotonic() > deadline:
                 logs = "".join(path.read_text()[-2000:] for path in sorted(self.directory.glob("*.log")))
-                raise AssertionError(f"in vain: {what}\n{[self.status(n) for n in NODES]}\n{logs}")
+                raise AssertionError(f"in vain: {what}\n{[self.status(n) for n in self.address]}\n{logs}")
             time.sleep(0.02)
 
     def running(self) -> list[str]:

@@ -5,7 +5,8 @@ persist, trace, send. One SQLite transaction and one sync carry everything a tur
 there is work or a timer of the core is due; nothing in it polls.
 
 An embedding system makes a `Node` on a thread of its own, registers its executions and replay callbacks, and calls
-`run` on that same thread: SQLite's connections insist on one. `Node.journal` and `Node.stop` are for all threads.
+`run` on that same thread: SQLite's connections insist on one. `Node.journal`, `Node.protocol` and `Node.stop` are for
+all threads.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from hacoord.frames import HANDOVER_SINCE
 from hacoord.frontends import view
 from hacoord.ha.frontend import Frontend, FrontendType
 from hacoord.ha.membership import Membership, parse_change
+from hacoord.ha.protocol import HAProtocol
 from hacoord.ha.state_change import Execution, IllegalTransition, StateChangeExecutor, StateChangeFailed
 from hacoord.http import HttpServer
 from hacoord.journal import Journal, NotLeader, Outcome, ReplayFailed
@@ -128,6 +130,7 @@ class Node:
         self._checkpoint = Checkpoint(self._raft, self.journal, config.image, self._storage.stage)
         self._backups = BackupService(self._raft, self._checkpoint, self._storage)
         self.membership = Membership(self.frontend, time.monotonic, self._transport.wake)
+        self.protocol = HAProtocol(self.frontend, self.membership, time.monotonic, self._transport.wake)
         self._peers = Peers(self._raft, self._transport, 2 * config.election.timeout)
         self._drain = config.election.timeout
         self._shutdown = config.shutdown
@@ -216,6 +219,7 @@ class Node:
             self._executor.stop()
             self.journal.abandon()
             self.membership.close()
+            self.protocol.close()
             self._transport.close()
             if self._http is not None:
                 self._http.close()
@@ -281,6 +285,7 @@ class Node:
             return
         self.journal.acknowledge()
         self.membership.turn()
+        self.protocol.turn()
         self._peers.turn(time.monotonic())
         self._carry_out()
         self._speak()

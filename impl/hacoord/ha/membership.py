@@ -189,8 +189,9 @@ class Membership:
     def _remove(self, name: str, force: bool) -> Step:
         def remove(changes: Changes) -> int:
             group = self._raft.log.group.current
-            if group.part(name) is Part.VOTER and not force:
-                self._demand_quorum(group.without(name), f"without {name}")
+            vital = group.part(name) is Part.VOTER and not force
+            if vital and (problem := self._no_quorum(group.without(name), f"without {name}")):
+                raise ChangeRefused(problem)
             return changes.remove(name)
 
         return remove
@@ -200,20 +201,22 @@ class Membership:
             group = self._raft.log.group.current
             if name in group.voters:  # as soon as it had caught up, before it was its turn here
                 return self._raft.log.group.index
-            if group.part(name) is Part.LEARNER and not force:
-                self._demand_quorum(group.promoting(name), f"with {name}")
+            risky = group.part(name) is Part.LEARNER and not force
+            if risky and (problem := self._no_quorum(group.promoting(name), f"with {name}")):
+                raise ChangeNotYet(problem)
             return changes.promote(name)
 
         return promote
 
-    def _demand_quorum(self, after: Configuration, how: str) -> None:
-        """Refuse a change after which the voters that are alive would be no quorum (incidents 5 and 15)."""
+    def _no_quorum(self, after: Configuration, how: str) -> str | None:
+        """Why a change is not to be made: the voters that are alive would be no quorum (incidents 5 and 15)."""
         alive = self._raft.alive().intersection(after.voters)
-        if len(alive) < after.quorum:
-            raise ChangeRefused(
-                f"{how} there would be {len(after.voters)} voters, {len(alive)} of them alive where {after.quorum} are "
-                "needed: bring others back first, or use force"
-            )
+        if len(alive) >= after.quorum:
+            return None
+        return (
+            f"{how} there would be {len(after.voters)} voters, {len(alive)} of them alive where {after.quorum} are "
+            "needed: bring others back first, or use force"
+        )
 
     def _promote_learners(self) -> None:
         group = self._raft.log.group.current
