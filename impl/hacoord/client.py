@@ -1,7 +1,8 @@
 """A client of the cluster: finds the leader, appends, reads, asks for the status, and writes down what it was promised.
 
 A refused write is tried again, at whoever leads by then, until the timeout: it is certain that it was not written. An
-ambiguous one never is; `OutcomeUnknown` leaves the decision to the caller, who alone knows what a duplicate would do.
+ambiguous one only if it has an idempotency key, with which it is not written twice (keys.py); else `OutcomeUnknown`
+leaves the decision to the caller, who alone knows what a duplicate would do.
 
 With a trace directory, the client traces each write and each linearizable read (docs/trace-format.md): the checker can
 then look for writes that were acknowledged and lost, and for reads that were stale.
@@ -100,15 +101,16 @@ class Client:
         if self._trace is not None:
             self._trace.close()
 
-    def append(self, data: bytes) -> Receipt:
+    def append(self, data: bytes, *, key: str | None = None) -> Receipt:
         """Write one journal entry; returns once it is committed.
 
-        Raises NotWritten or RequestRefused when it is certain that it was not written, OutcomeUnknown when nobody can
+        With a `key`, the writes of this client's name that have the same are one write (Journal.append): a try that
+        nobody answers is repeated, until the timeout, and may be repeated later. Raises NotWritten or RequestRefused when it is certain that it was not written, OutcomeUnknown when nobody can
         say. ValueError when it is longer than MAX_DATA.
         """
         if len(data) > MAX_DATA:
             raise ValueError(f"an entry may have {MAX_DATA} bytes at most, this one has {len(data)}")
-        return _receipt(self.command({"op": "append", "data": base64.b64encode(data).decode()}))
+        return _receipt(self.command({"op": "append", "data": base64.b64encode(data).decode()}, idempotency=key))
 
     def linearizable_read(self, first: int = 1, last: int | None = None) -> Iterator[JournalEntry]:
         """The journal's entries from index `first` to `last`, none missing that was acknowledged before this call.
@@ -121,13 +123,20 @@ class Client:
         end = point.index if last is None else min(last, point.index)
         return self._entries(self._leader, first, end, at_least=end)
 
-    def command(self, request: dict[str, object], *, key: str | None = None) -> dict[str, object]:
+    def command(
+        self, request: dict[str, object], *, key: str | None = None, idempotency: str | None = None
+    ) -> dict[str, object]:
         """Send a request that writes one entry; returns the leader's reply, with its `receipt`.
 
         For systems that answer requests of their own (`Node.on_request`). `key` is what the entry writes, where that
-        has a meaning, and goes into the trace; a reply with `"wrote": false` says that it did not. Raises as `append`.
+        has a meaning, and goes into the trace; a reply with `"wrote": false` says that it did not. `idempotency` is the
+        key of `append`; whoever answers the request hands it to the journal (replies.key_of). Raises as `append`.
         """
-        op = self._invoke("w", **_key(key))
+        fields = _key(key)
+        if idempotency is not None:
+            fields["idempotency"] = idempotency
+            request = {**request, "idempotency": f"{self._name}/{idempotency}"}
+        op = self._invoke("w", **fields)
         try:
             reply = self._ask_leader(request, ambiguous=True)
         except OutcomeUnknown as error:
@@ -175,6 +184,7 @@ class Client:
         deadline = time.monotonic() + self._timeout
         pause = PAUSE_MIN
         reason = "no address to ask"
+        doubt: OutcomeUnknown | None = None
         while True:
             hinted = self._leader
             for address in self._places():
@@ -183,14 +193,21 @@ class Client:
                 except Unreachable as error:
                     reason = str(error)
                     continue
+                except OutcomeUnknown as error:
+                    if "idempotency" not in request:
+                        raise
+                    reason, doubt = str(error), error
+                    continue
                 match reply:
                     case {"receipt": dict()} | {"point": dict()} | {"handed_over": str()} | {"changed": int()}:
                         self._leader = address
                         return reply
                     case {"error": "unknown", "reason": str(why)}:
-                        raise OutcomeUnknown(why)
+                        reason, doubt = why, OutcomeUnknown(why)
+                        if "idempotency" not in request:
+                            raise doubt
                     case {"error": "bad_request" | "forbidden" | "refused" | "timeout" | "lost", "reason": str(why)}:
-                        raise RequestRefused(why)
+                        raise doubt or RequestRefused(why)
                     case {"error": "not_leader", "reason": str(why), "address": str(leader)} if leader != address:
                         reason = why
                         self._leader = leader
@@ -200,11 +217,12 @@ class Client:
             if self._leader == hinted:
                 self._leader = None
                 if time.monotonic() + pause >= deadline:
-                    raise _NoLeader(f"no leader answered within {self._timeout:g} s; the last answer: {reason}")
+                    break
                 time.sleep(pause)
                 pause = min(2 * pause, PAUSE_MAX)
             elif time.monotonic() >= deadline:
-                raise _NoLeader(f"no leader answered within {self._timeout:g} s; the last answer: {reason}")
+                break
+        raise doubt or _NoLeader(f"no leader answered within {self._timeout:g} s; the last answer: {reason}")
 
     def _places(self) -> list[str]:
         """Where to ask, the most promising first."""

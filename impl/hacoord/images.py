@@ -5,15 +5,16 @@ image holds the machine's state, and entries only if somebody added some. The by
 
     kind (1 byte) | length (4 bytes) | that many bytes
 
-first the head (`H`, JSON), then the machine's (`M`), then entries (`E`: index, term, epoch, length of the data, data).
+first the head (`H`, JSON), then the idempotency keys (`K`, JSON: keys.py), the machine's bytes (`M`), and entries (`E`:
+index, term, epoch, length of the data, data).
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from hacoord.machine import JournalEntry
 
@@ -37,11 +38,19 @@ class Content:
     after: int
     machine: bytes | None
     entries: list[JournalEntry]
+    keys: list[list[object]] = field(default_factory=list)
 
 
-def encode(after: int, machine: Iterable[bytes] | None, entries: Iterable[JournalEntry]) -> Iterator[bytes]:
+def encode(
+    after: int,
+    machine: Iterable[bytes] | None,
+    entries: Iterable[JournalEntry],
+    keys: Sequence[Sequence[object]] = (),
+) -> Iterator[bytes]:
     """The `Content`, bit by bit: nothing of the machine's or of the entries is asked for before its turn."""
     yield _section(b"H", json.dumps({"format": FORMAT, "after": after, "machine": machine is not None}).encode())
+    for first in range(0, len(keys), _BATCH):
+        yield _section(b"K", json.dumps(keys[first : first + _BATCH]).encode())
     for chunk in machine or ():
         yield _section(b"M", chunk)
     batch: list[bytes] = []
@@ -60,12 +69,15 @@ def decode(content: bytes) -> Content:
         head = None
         machine: list[bytes] = []
         entries: list[JournalEntry] = []
+        keys: list[list[object]] = []
         for kind, section in _sections(content):
             match kind:
                 case b"H" if head is None:
                     head = json.loads(section)
                     if head["format"] != FORMAT:
                         raise BadImage(f"the image is of format {head['format']}, this hacoord reads {FORMAT}")
+                case b"K" if head:
+                    keys += json.loads(section)
                 case b"M" if head:
                     machine.append(section)
                 case b"E" if head:
@@ -74,7 +86,7 @@ def decode(content: bytes) -> Content:
                     raise BadImage(f"the image has an unknown section {kind!r}")
         if head is None:
             raise BadImage("the image has no head")
-        return Content(head["after"], b"".join(machine) if head["machine"] else None, entries)
+        return Content(head["after"], b"".join(machine) if head["machine"] else None, entries, keys)
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise BadImage(f"the image can't be read: {error}") from error
 

@@ -2,7 +2,7 @@
 
 An append comes back in exactly one of three ways, and the difference matters: a `Receipt` (committed under the epoch
 of this leader), a refusal (`NotLeader`, `Overloaded`: it was not and will not be written, so trying again is safe), or
-`OutcomeUnknown` (it may or may not be written: trying again may write it twice).
+`OutcomeUnknown` (it may or may not be written: trying again may write it twice, unless it has a key: keys.py).
 
 A read of what this node has may lag behind. `linearizable_read` says up to where the journal has to be read so that
 nothing is missing that anybody had been promised before the call.
@@ -19,13 +19,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from math import inf
+from itertools import groupby
 
 from hacoord.config import Batch
+from hacoord.freshness import Freshness
 from hacoord.ha.frontend import Frontend
+from hacoord.keys import pack
 from hacoord.machine import JournalEntry, StateMachine
 from hacoord.outcomes import OUTCOME_NAMES, Answer, NotLeader, Outcome, OutcomeUnknown, Overloaded, ReadPoint, Receipt
 from hacoord.raft.core import Role
+from hacoord.raft.messages import Kind
 from hacoord.replay import GivenUp, Replay, ReplayFailed
 
 __all__ = [
@@ -42,8 +45,19 @@ class _Write:
     """A write on its way; `start` says, when the write's turn has come, whether anybody still wants it."""
 
     data: bytes
+    key: str | None
     answer: Answer
     start: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposed:
+    """A write in the log, not yet committed; or, without an index, one whose key somebody has written before."""
+
+    index: int
+    term: int
+    key: str | None
+    answer: Answer
 
 
 class Journal:
@@ -65,14 +79,13 @@ class Journal:
         self._batch = batch
         self._wake = wake
         self._replay = Replay(frontend.raft, read_image)
-        # As of when what is applied was all there was; and what a leader has said since, and when, that is not applied.
-        self._clock = clock
-        self._fresh_at = -inf
-        self._told: tuple[int, float] | None = None
+        self._freshness = Freshness(frontend.raft, clock)
         self._lock = threading.Lock()
         self._closed = False
         self._waiting: deque[_Write] = deque()
-        self._proposed: deque[tuple[int, int, Answer]] = deque()
+        self._proposed: deque[_Proposed] = deque()
+        self._repeated: list[_Proposed] = []
+        self._pending: set[str] = set()  # the keys of what is proposed
         # Linearizable reads: those that share the round under way, and those that wait for the next.
         self._reading: list[Answer] = []
         self._reads_waiting: list[Answer] = []
@@ -84,15 +97,19 @@ class Journal:
 
     # --- for the embedding system --------------------------------------------------------------------------------
 
-    def append(self, data: bytes, timeout: float) -> Receipt:
+    def append(self, data: bytes, timeout: float, key: str | None = None) -> Receipt:
         """Write one entry; returns once it is committed under the epoch of this node, the LEADER.
+
+        With a `key` of at most MAX_KEY bytes it is written once, however often it is tried with that key, by whomever
+        and at whichever LEADER, as long as the key is among the newest KEYS that were written: all get one Receipt, but
+        for its Ack. So trying again is safe after OutcomeUnknown, or no answer at all.
 
         Raises NotLeader (with the leader's name, if known) and Overloaded when the entry was not and will not be
         written, OutcomeUnknown when leadership was lost or `timeout` seconds passed after it was proposed, ValueError
-        when it is longer than MAX_DATA.
+        when it is longer than MAX_DATA, or its key is not as it should be.
         """
         future: Future[Outcome] = Future()
-        self.submit(data, future.set_result, future.set_running_or_notify_cancel)
+        self.submit(data, future.set_result, future.set_running_or_notify_cancel, key=key)
         self._wake()
         try:
             outcome = future.result(timeout)
@@ -140,7 +157,7 @@ class Journal:
         applied any more. Who is cut off together with a leader that has not noticed yet may be up to two election
         timeouts further behind.
         """
-        return self._clock() - self._fresh_at
+        return self._freshness.staleness()
 
     def can_read(self, max_staleness: float) -> bool:
         """Whether `read`, and the state machine, show what is no more than so many seconds old."""
@@ -187,18 +204,22 @@ class Journal:
 
     # --- for the loop --------------------------------------------------------------------------------------------
 
-    def submit(self, data: bytes, answer: Answer, start: Callable[[], bool] = lambda: True) -> None:
-        """Queue a write; `answer` is called once, in the loop, with what became of it."""
+    def submit(
+        self, data: bytes, answer: Answer, start: Callable[[], bool] = lambda: True, *, key: str | None = None
+    ) -> None:
+        """Queue a write; `answer` is called once, in the loop, with what became of it. ValueError as for `append`."""
         if len(data) > MAX_DATA:
             raise ValueError(f"an entry may have {MAX_DATA} bytes at most, this one has {len(data)}")
+        if key is not None:
+            data = pack(key, data)
         with self._lock:
             if self._closed:
                 refusal: Outcome | None = NotLeader(None)
-            elif len(self._waiting) + len(self._proposed) >= self._batch.queue:
+            elif len(self._waiting) + len(self._proposed) + len(self._repeated) >= self._batch.queue:
                 refusal = Overloaded(f"{self._batch.queue} writes are waiting already; this one was not taken in")
             else:
                 refusal = None
-                self._waiting.append(_Write(data, answer, start))
+                self._waiting.append(_Write(data, key, answer, start))
         if refusal is not None and start():
             self._tell(answer, refusal)
 
@@ -223,7 +244,8 @@ class Journal:
     @property
     def depth(self) -> tuple[int, int, int]:
         """Writes that wait, writes proposed and not yet acknowledged, reads not yet answered."""
-        return len(self._waiting), len(self._proposed), len(self._reads_waiting) + len(self._reading)
+        proposed = len(self._proposed) + len(self._repeated)
+        return len(self._waiting), proposed, len(self._reads_waiting) + len(self._reading)
 
     def propose(self) -> None:
         """Put what waits into the log, as much as one turn takes, and begin to answer reads; or have them refused."""
@@ -232,12 +254,30 @@ class Journal:
         if not writes:
             return
         try:
-            first, _ = self._frontend.append([write.data for write in writes])
+            self._frontend.demand_ready()
         except NotLeader as refusal:
             self._due += [(write.answer, refusal) for write in writes]
             return
         term = self._frontend.raft.term
-        self._proposed += [(first + i, term, write.answer) for i, write in enumerate(writes)]
+        for keyed, together in groupby(self._new(writes, term), key=lambda write: write.key is not None):
+            new = list(together)
+            first, _ = self._frontend.append([write.data for write in new], Kind.KEYED if keyed else Kind.WRITE)
+            self._proposed += [_Proposed(first + i, term, write.key, write.answer) for i, write in enumerate(new)]
+
+    def _new(self, writes: list[_Write], term: int) -> list[_Write]:
+        """Those whose key, if they have one, nobody has written: the others wait for what has been written with it.
+
+        Whoever is ready has applied all that was written before its term, and what came since it has proposed itself.
+        """
+        new: list[_Write] = []
+        for write in writes:
+            if write.key is not None:
+                if write.key in self._pending or self._replay.keys.get(write.key):
+                    self._repeated.append(_Proposed(0, term, write.key, write.answer))
+                    continue
+                self._pending.add(write.key)
+            new.append(write)
+        return new
 
     def _start_reads(self) -> None:
         """Begin a round of confirmation for all reads that wait, unless one is under way."""
@@ -263,40 +303,45 @@ class Journal:
     def replay(self) -> None:
         """Hand newly committed entries to the state machine and the callbacks. Raises ReplayFailed."""
         results = self._replay.run()
-        self._freshen()
+        self._freshness.applied(self.applied)
         if self._proposed:
-            first = self._proposed[0][0]
+            first = self._proposed[0].index
             self._results |= {index: result for index, result in results.items() if index >= first}
-
-    def _freshen(self) -> None:
-        """See whether all that a leader had said to be committed is applied; what it says meanwhile waits its turn."""
-        for word in (self._told, self._frontend.raft.told):
-            if word is None:
-                continue
-            if word[0] > self.applied:
-                self._told = word
-                return
-            self._told = None
-            self._fresh_at = max(self._fresh_at, word[1])
 
     def acknowledge(self) -> None:
         """Record an Ack for what is committed now, or give up what this node, leading no more, can't vouch for."""
         self._serve_reads()
         raft = self._frontend.raft
-        if not self._proposed:
+        terms = {writes[0].term for writes in (self._proposed, self._repeated) if writes}
+        if not terms:
             return
-        if self._frontend.stopped or raft.role is not Role.LEADER or self._proposed[0][1] != raft.term:
+        if self._frontend.stopped or raft.role is not Role.LEADER or terms != {raft.term}:
             self._give_up("the leader lost its office")
             return
-        done: list[tuple[int, int, Answer]] = []
-        while self._proposed and self._proposed[0][0] <= raft.commit_index:
+        done: list[_Proposed] = []
+        while self._proposed and self._proposed[0].index <= raft.commit_index:
             done.append(self._proposed.popleft())
+            self._pending.discard(done[-1].key or "")
         if done:
             epoch = self._frontend.epoch
             assert epoch is not None, "only a LEADER takes writes in"
-            ack = self._frontend.ack(done[0][0], done[-1][0])
+            ack = self._frontend.ack(done[0].index, done[-1].index)
             results, self._results = self._results, {}
-            self._due += [(answer, Receipt(at, term, epoch, ack, results.get(at))) for at, term, answer in done]
+            self._due += [(w.answer, Receipt(w.index, w.term, epoch, ack, results.get(w.index))) for w in done]
+        self._acknowledge_repeated()
+
+    def _acknowledge_repeated(self) -> None:
+        """Answer those whose key has been written, and applied, with what came of it."""
+        waiting, self._repeated = self._repeated, []
+        for write in waiting:
+            assert write.key is not None
+            entry = self._replay.keys.get(write.key)
+            if entry is None:
+                self._repeated.append(write)
+                continue
+            ack = self._frontend.ack(entry.index, entry.index, entry.term)
+            receipt = Receipt(entry.index, entry.term, entry.epoch, ack, entry.result)
+            self._due.append((write.answer, receipt))
 
     def _serve_reads(self) -> None:
         """Answer the reads of the round under way, once it is confirmed; refuse them when leadership is lost."""
@@ -350,10 +395,12 @@ class Journal:
     @property
     def has_proposed(self) -> bool:
         """Whether writes are proposed and not yet acknowledged, or reads not yet answered."""
-        return bool(self._proposed or self._reading)
+        return bool(self._proposed or self._repeated or self._reading)
 
     def _give_up(self, why: str) -> None:
         unknown = OutcomeUnknown(f"{why}; the write may still be committed")
-        self._due += [(answer, unknown) for _, _, answer in self._proposed]
+        self._due += [(write.answer, unknown) for write in (*self._proposed, *self._repeated)]
         self._proposed.clear()
+        self._repeated.clear()
+        self._pending.clear()
         self._results.clear()

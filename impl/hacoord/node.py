@@ -44,7 +44,7 @@ from hacoord.raft.group import founding
 from hacoord.raft.leadership import Limits
 from hacoord.raft.messages import InstallSnapshot, Message, Ref
 from hacoord.raft.outbox import Outbox
-from hacoord.replies import changed, entries, fate
+from hacoord.replies import changed, entries, fate, key_of
 from hacoord.rights import OPERATIONS, Right
 from hacoord.storage import Storage
 from hacoord.tls import Certificates, certificates
@@ -393,7 +393,8 @@ class Node:
             case {"op": "append", "data": str(text)}:
                 try:
                     data = base64.b64decode(text, validate=True)
-                    self.journal.submit(data, lambda outcome: self._reply(request, self.outcome(outcome)))
+                    key = key_of(request.body)
+                    self.journal.submit(data, lambda outcome: self._reply(request, self.outcome(outcome)), key=key)
                 except (binascii.Error, ValueError) as error:
                     self._reply(request, {"error": "bad_request", "reason": str(error)})
             case {"op": "status"}:

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 
 from hacoord.images import BadImage, Content, decode, encode
+from hacoord.keys import Keys, Written, unpack
 from hacoord.machine import JournalEntry, StateMachine
 from hacoord.raft.core import Raft
 from hacoord.raft.messages import Entry, Kind
@@ -31,6 +32,7 @@ class Replay:
         self.machine: StateMachine | None = None
         self.callbacks: list[Callable[[JournalEntry], None]] = []
         self.applied = 0
+        self.keys = Keys()
         self._raft = raft
         self._read_image = read_image
         # The image that was restored last: what was in it, and where it ends.
@@ -49,7 +51,7 @@ class Replay:
         base = log.base.last
         found = self._from_image(first, last, base)
         entries = log.between(max(first, base + 1), min(last, self.applied))
-        found += [self._journal_entry(entry) for entry in entries if entry.kind is Kind.WRITE]
+        found += [self._journal_entry(entry) for entry in entries if entry.kind in (Kind.WRITE, Kind.KEYED)]
         if first <= min(last, self.applied) and first < self.first:
             raise GivenUp(self.first)
         return found
@@ -76,8 +78,12 @@ class Replay:
         results: dict[int, object] = {}
         while self.applied < raft.commit_index:
             entry = raft.entry(self.applied + 1)
-            if entry.kind is Kind.WRITE:
-                results[entry.index] = self._apply(self._journal_entry(entry))
+            if entry.kind in (Kind.WRITE, Kind.KEYED):
+                written = self._journal_entry(entry)
+                result = results[entry.index] = self._apply(written)
+                if entry.kind is Kind.KEYED:
+                    key, _ = unpack(entry.data)
+                    self.keys.add(key, Written(entry.index, entry.term, written.epoch, result))
             self.applied = entry.index
         return results
 
@@ -86,6 +92,7 @@ class Replay:
         assert self._read_image is not None
         try:
             content = decode(self._read_image())
+            self.keys.load(content.keys)
             if content.machine is not None:
                 if self.machine is None:
                     raise BadImage("it holds a state machine's state: start the node with that machine")
@@ -106,12 +113,12 @@ class Replay:
         """
         last, machine = self.applied, self.machine
         if machine is None:
-            return encode(0, None, self._all_entries(last))
+            return encode(0, None, self._all_entries(last), self.keys.dump())
         try:
             made = machine.image()
         except Exception as error:
             raise ReplayFailed(f"the image of the entries up to {last} failed: {error}") from error
-        return self._watched(encode(last, [made] if isinstance(made, bytes) else made, ()), last)
+        return self._watched(encode(last, [made] if isinstance(made, bytes) else made, (), self.keys.dump()), last)
 
     def _watched(self, chunks: Iterable[bytes], last: int) -> Iterator[bytes]:
         try:
@@ -134,4 +141,5 @@ class Replay:
 
     def _journal_entry(self, entry: Entry) -> JournalEntry:
         """With the epoch of the newest epoch record before it in the log."""
-        return JournalEntry(entry.index, entry.term, self._raft.log.epoch_at(entry.index), entry.data)
+        data = unpack(entry.data)[1] if entry.kind is Kind.KEYED else entry.data
+        return JournalEntry(entry.index, entry.term, self._raft.log.epoch_at(entry.index), data)

@@ -60,3 +60,11 @@ def entries(journal: Journal, first: int, last: int) -> dict[str, object]:
             found.append({"index": entry.index, "term": entry.term, "epoch": entry.epoch, "data": data})
         at += 1
     return {"entries": found, "next": at, "commit": applied}
+
+
+def key_of(body: Mapping[str, object]) -> str | None:
+    """The idempotency key of a request that writes, None if it has none. Raises ValueError."""
+    key = body.get("idempotency")
+    if key is None or isinstance(key, str):
+        return key
+    raise ValueError(f"idempotency: a string is wanted, not {key!r:.80}")

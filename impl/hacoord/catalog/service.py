@@ -8,6 +8,7 @@ from hacoord.catalog.machine import BadCommand, Catalog, Command, Outcome
 from hacoord.journal import Outcome as Fate
 from hacoord.journal import ReadPoint, Receipt
 from hacoord.node import Node
+from hacoord.replies import key_of
 from hacoord.rights import Right
 
 Reply = Callable[[dict[str, object]], None]
@@ -41,7 +42,7 @@ def _change(node: Node, body: Mapping[str, object], reply: Reply) -> None:
 
     try:
         command = Command.decode(str(body.get("command")).encode())
-        node.journal.submit(command.encode(), answer)
+        node.journal.submit(command.encode(), answer, key=key_of(body))
     except (BadCommand, ValueError) as error:
         reply({"error": "bad_request", "reason": str(error)})
 

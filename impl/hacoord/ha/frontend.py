@@ -112,7 +112,7 @@ class Frontend:
         If it does not within `patience` seconds, this LEADER goes on. With `force` the heir is asked at once, whatever
         it has. Raises NotLeader, and ValueError when the heir is no other voter.
         """
-        self._demand_ready()
+        self.demand_ready()
         self.raft.hand_over(heir, patience, force=force)
 
     def wanted(self) -> FrontendType | None:
@@ -175,19 +175,19 @@ class Frontend:
         identity = json.dumps({"leader": self.raft.name, "epoch": self.epoch}, separators=(",", ":"))
         self._identity_index, _ = self.raft.propose(Kind.LEADER, [identity.encode()])
 
-    def append(self, data: Sequence[bytes]) -> tuple[int, int]:
+    def append(self, data: Sequence[bytes], kind: Kind = Kind.WRITE) -> tuple[int, int]:
         """Propose journal entries; returns the first and last index. Raises NotLeader unless this node is ready."""
-        self._demand_ready()
-        return self.raft.propose(Kind.WRITE, data)
+        self.demand_ready()
+        return self.raft.propose(kind, data)
 
     def changes(self) -> Changes:
         """What may be done to the group. Raises NotLeader unless this node is ready."""
-        self._demand_ready()
+        self.demand_ready()
         return self._changes
 
     def read_start(self) -> None:
         """Begin to answer the reads that have come in. Raises NotLeader unless this node is ready."""
-        self._demand_ready()
+        self.demand_ready()
         self.raft.read_start()
 
     def read_serve(self, index: int) -> Ref | None:
@@ -197,14 +197,19 @@ class Frontend:
         """
         return self.raft.read_serve(index)
 
-    def _demand_ready(self) -> None:
+    def demand_ready(self) -> None:
+        """Raises NotLeader unless this node takes writes."""
         if not self.takes_in:
             leader = self.raft.leader
             raise NotLeader(None if leader == self.raft.name else leader)
 
-    def ack(self, first: int, last: int) -> Ref:
-        """A client is about to be told that its entries are committed (Frontend: Ack); returns the event to cite."""
-        return self._outbox.record("Ack", self.raft.term, first=first, last=last)
+    def ack(self, first: int, last: int, entry_term: int | None = None) -> Ref:
+        """A client is about to be told that its entries are committed (Frontend: Ack); returns the event to cite.
+
+        All are of one term: this one, unless `entry_term` says which.
+        """
+        older = {} if entry_term in (None, self.raft.term) else {"entry_term": entry_term}
+        return self._outbox.record("Ack", self.raft.term, first=first, last=last, **older)
 
     def exit(self, code: int) -> None:
         """The process is about to end with this status: give up leading, and say so (Frontend: Exit)."""

@@ -38,6 +38,7 @@ class Kind(IntEnum):
     WRITE = 2
     LEADER = 3
     CONFIGURATION = 4
+    KEYED = 5
 
 
 @dataclass(frozen=True, slots=True)
