@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Sequence
 from math import inf
 
 import pytest
@@ -24,7 +25,7 @@ from hacoord.journal import (
 from hacoord.raft.core import Raft, Timing
 from hacoord.raft.group import founding
 from hacoord.raft.log import epoch_record
-from hacoord.raft.messages import EMPTY_DIGEST, Appended, AppendEntries, Entry, Kind, Message, Ref, Vote
+from hacoord.raft.messages import EMPTY_DIGEST, Appended, AppendEntries, Entry, HardState, Kind, Message, Ref, Vote
 from hacoord.raft.outbox import Event, Outbox
 
 WAIT = 10.0
@@ -34,10 +35,14 @@ PEER = Ref("n2", "1-00000002", 1)
 class Leader:
     """n1 of n1 and n2; n2 is played by the test, which so decides what is committed when."""
 
-    def __init__(self, batch: Batch | None = None) -> None:
+    def __init__(self, batch: Batch | None = None, entries: Sequence[Entry] = ()) -> None:
         outbox = Outbox("n1", "1-00000001")
         group = founding({"n1": "127.0.0.1:7001", "n2": "127.0.0.1:7002"})
-        self.raft = Raft("n1", group, outbox, now=0.0, timing=Timing(1.0, 0.1), rng=random.Random(1))
+        state = HardState(entries[-1].term if entries else 0)
+        self.raft = Raft(
+            "n1", group, outbox, now=0.0, hard_state=state, entries=entries, timing=Timing(1.0, 0.1),
+            rng=random.Random(1),
+        )  # fmt: skip
         self.frontend = Frontend(self.raft, outbox)
         self.woken = 0
         self.now = 5.0

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -178,6 +179,33 @@ def test_a_killed_leader_loses_nothing(cluster: Cluster, client: Client) -> None
     cluster.write(client, 30)
     cluster.everywhere()
     assert cluster.status(second)["epoch"] == 2
+    cluster.stop()
+    client.close()
+    cluster.judge()
+
+
+def test_a_client_with_keys_is_never_in_doubt_and_writes_nothing_twice(cluster: Cluster, client: Client) -> None:
+    cluster.start(*NODES)
+    written: dict[int, bytes] = {}
+
+    def write(number: int) -> None:
+        data = b"%d" % number
+        index = client.append(data, key=f"k{number}").index
+        assert written.setdefault(index, data) == data
+
+    for _ in range(2):
+        victim = cluster.processes[cluster.leader()]
+        death = threading.Timer(0.2, victim.kill)  # in the midst of the writes
+        death.start()
+        while victim.poll() is None:
+            write(len(written))
+        death.join()
+        for number in (len(written), len(written) - 1, len(written) // 2):  # a new one, and two over again
+            write(number)
+        cluster.start(*(node for node in NODES if node not in cluster.running()))
+    assert {entry.index: entry.data for entry in client.linearizable_read()} == written
+    assert sorted(written.values(), key=int) == [b"%d" % number for number in range(len(written))]
+    cluster.leader()
     cluster.stop()
     client.close()
     cluster.judge()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -147,11 +148,23 @@ def _cell(value: object) -> str:
 def _append(args: argparse.Namespace) -> int:
     with _client(args, args.address, timeout=args.timeout) as client:
         data = sys.stdin.buffer.read() if args.data is None else args.data.encode()
+        key = args.key or secrets.token_hex(8)
         try:
-            receipt = client.append(data)
+            receipt = client.append(data, key=key)
+        except OutcomeUnknown as error:
+            raise OutcomeUnknown(f"{error}; with --key {key} it is safe to try again") from error
         except (NotWritten, RequestRefused, ValueError) as error:
             return _complain(Exit.UNEXPECTED, f"not written: {error}")
     print(f"index {receipt.index}, term {receipt.term}, epoch {receipt.epoch}")
+    return Exit.STOPPED
+
+
+def _image(args: argparse.Namespace) -> int:
+    with _client(args, [args.address], timeout=args.timeout) as client:
+        try:
+            print(f"image of the entries up to {client.image(args.address)}")
+        except (Unreachable, RequestRefused) as error:
+            return _complain(Exit.UNEXPECTED, str(error))
     return Exit.STOPPED
 
 
@@ -312,7 +325,13 @@ def _parser() -> argparse.ArgumentParser:
     append.epilog = 'example: hacoord append 127.0.0.1:7001 127.0.0.1:7002 --data "hello" --secret-file secret'
     append.add_argument("address", nargs="+", metavar="HOST:PORT", help="some nodes; they know who leads")
     append.add_argument("--data", metavar="TEXT", help="the entry; standard input when it is left out")
+    append.add_argument("--key", metavar="KEY", help="tried again with the same key, it is written once (a random one)")
     append.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to try (10)")
+
+    image = _command(commands, "image", _image, "have a node take an image of its journal now")
+    image.epilog = "example: hacoord image 127.0.0.1:7002 --secret-file secret"
+    image.add_argument("address", metavar="HOST:PORT", help="the node")
+    image.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="how long it may take (60)")
 
     read = _command(commands, "read", _read, "print the committed journal: index, term, epoch, data")
     read.epilog = "example: hacoord read 127.0.0.1:7002 --first 10 --secret-file secret"
@@ -379,7 +398,7 @@ def _parser() -> argparse.ArgumentParser:
         lambda args, addresses: _client(args, addresses, timeout=args.timeout),
         _credentials,
     )
-    for client in (status, frontend, append, read, transfer, *verbs, *recovering):
+    for client in (status, frontend, append, image, read, transfer, *verbs, *recovering):
         client.add_argument("--config", type=Path, metavar="FILE", help="settings, in TOML: tls and secret_file count")
         who = client.add_mutually_exclusive_group()
         who.add_argument("--secret-file", type=Path, metavar="FILE", help="the cluster's secret")

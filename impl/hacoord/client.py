@@ -105,7 +105,9 @@ class Client:
         """Write one journal entry; returns once it is committed.
 
         With a `key`, the writes of this client's name that have the same are one write (Journal.append): a try that
-        nobody answers is repeated, until the timeout, and may be repeated later. Raises NotWritten or RequestRefused when it is certain that it was not written, OutcomeUnknown when nobody can
+        nobody answers is repeated, until the timeout, and may be repeated later.
+
+        Raises NotWritten or RequestRefused when it is certain that it was not written, OutcomeUnknown when nobody can
         say. ValueError when it is longer than MAX_DATA.
         """
         if len(data) > MAX_DATA:

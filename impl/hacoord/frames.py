@@ -45,8 +45,8 @@ PROTOCOL = 2
 """The newest version of the protocol that this code speaks."""
 OLDEST = 1
 """The oldest one. Two ends speak the newest that both know, so that nodes can be upgraded one after the other."""
-HANDOVER_SINCE = CHANGES_SINCE = IMAGES_SINCE = 2
-"""The first versions with TimeoutNow, with groups that change, and with images."""
+HANDOVER_SINCE = CHANGES_SINCE = IMAGES_SINCE = KEYS_SINCE = 2
+"""The first versions with TimeoutNow, with groups that change, with images, and with keys."""
 MAX_FRAME = 8 * 1024 * 1024
 """Default limit of a frame's body, in bytes."""
 
@@ -155,6 +155,8 @@ def since(message: Message) -> int:
             return IMAGES_SINCE
         case AppendEntries(entries=entries) if any(entry.kind is Kind.CONFIGURATION for entry in entries):
             return CHANGES_SINCE
+        case AppendEntries(entries=entries) if any(entry.kind is Kind.KEYED for entry in entries):
+            return KEYS_SINCE
         case _:
             return 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
@@ -64,7 +65,8 @@ class CatalogClient:
 
     def _change(self, command: Command) -> Changed:
         request: dict[str, object] = {"op": "catalog_change", "command": command.encode().decode()}
-        reply = self._client.command(request, key=command.key)
+        # A change that nobody answers is tried again, and carried out once.
+        reply = self._client.command(request, key=command.key, idempotency=secrets.token_hex(8))
         receipt = cast("dict[str, object]", reply["receipt"])
         return Changed(Outcome(cast(str, reply["outcome"])), cast(int, receipt["index"]))
 

@@ -31,7 +31,8 @@ class Ref(NamedTuple):
 class Kind(IntEnum):
     """What a log entry is.
 
-    The epoch record that opens a term, a journal write, the identity of a new LEADER, or who belongs to the group.
+    The epoch record that opens a term, a journal write, the identity of a new LEADER, who belongs to the group, or a
+    journal write with an idempotency key.
     """
 
     EPOCH = 1
