@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench observers confusion differential cover check check-distributed graphs spec-traces pictures clean python
+.PHONY: help demo test bench laggard observers confusion differential cover check check-distributed graphs spec-traces pictures clean python
 
 help:
 	@echo "make demo     three processes, one leader killed, the trace judged (under a minute, no Java)"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench    how fast the checker judges a million events (some minutes)"
 	@echo "make cover    search for schedules that take every edge of the state graphs (ten minutes; docs/coverage.md)"
 	@echo "make confusion  10,000 right traces and 10,000 doctored ones to the checker: its confusion matrix (some minutes)"
+	@echo "make laggard  a node that was away for a million entries comes back through an image (some minutes)"
 	@echo "make clean    remove the virtual environment and what the demo wrote"
 	@echo
 	@echo "With Java, for the specification (docs/specification.md):"
@@ -62,6 +63,10 @@ N ?= 60
 SEED ?= 1
 differential: $(VENV)/.demo
 	@$(BIN)/python tests/differential.py --traces $(N) --seed $(SEED)
+
+ENTRIES ?= 1000000
+laggard: $(VENV)/.demo
+	@$(BIN)/python tests/laggard.py --entries $(ENTRIES)
 
 SIZE ?= quick
 check: python

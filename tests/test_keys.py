@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from test_checkpoint import Counting
 from test_journal import PEER, Leader, kinds
-from test_node import WAIT, make, until
+from test_node import WAIT, Running, make, until
 
 from hacoord import keys
+from hacoord.backup import from_directory
 from hacoord.config import Batch
+from hacoord.images import decode
 from hacoord.journal import NotLeader, OutcomeUnknown, Receipt
 from hacoord.keys import Keys, Written, pack, unpack
 from hacoord.node import Exit
@@ -151,3 +153,15 @@ def test_an_image_remembers_keys_and_what_the_machine_said(tmp_path: Path) -> No
     assert (twice.index, twice.term, twice.epoch, twice.result) == (once.index, once.term, once.epoch, 1)
     assert again.machine.counts == {"a": 31}
     assert again.stop() is Exit.STOPPED
+
+
+def test_what_was_written_with_keys_is_in_a_backup_without_them(tmp_path: Path) -> None:
+    [directory] = make(tmp_path)
+    node = Running(directory).ready()
+    node.node.journal.append(b"plain", WAIT)
+    node.node.journal.append(b"keyed", WAIT, "k")
+    node.stop()
+    _, content = from_directory(directory)
+    assert decode(content).entries == node.entries
+    assert [entry.data for entry in node.entries] == [b"plain", b"keyed"]
+    assert decode(content).keys == []

@@ -30,11 +30,11 @@ from typing import Any
 from hacoord.client import Client
 from hacoord.directory import LOCK, sync
 from hacoord.images import BadImage, Content, decode, encode
-from hacoord.machine import JournalEntry
 from hacoord.raft.group import founding
 from hacoord.raft.log import Log
-from hacoord.raft.messages import Base, HardState, Kind
+from hacoord.raft.messages import Base, HardState
 from hacoord.raft.transfer import checksum
+from hacoord.replay import journal_entry
 from hacoord.storage import DATABASE, Founding, Storage, StorageError, create
 
 _MAGIC = b"hacoord backup 1 "
@@ -92,11 +92,7 @@ def whole(storage: Storage) -> tuple[Base, bytes]:
     image = storage.image
     had = _decoded(storage.read_image()) if image else Content(0, None, [])
     end = image.base.last if image else 0
-    later = [
-        JournalEntry(entry.index, entry.term, log.epoch_at(entry.index), entry.data)
-        for entry in log.between(max(end, log.base.last) + 1, log.last)
-        if entry.kind is Kind.WRITE
-    ]
+    later = filter(None, (journal_entry(log, entry) for entry in log.between(max(end, log.base.last) + 1, log.last)))
     return log.base_at(log.last), _encoded(Content(had.after, had.machine, [*had.entries, *later]))
 
 

@@ -9,6 +9,7 @@ from hacoord.images import BadImage, Content, decode, encode
 from hacoord.keys import Keys, Written, unpack
 from hacoord.machine import JournalEntry, StateMachine
 from hacoord.raft.core import Raft
+from hacoord.raft.log import Log
 from hacoord.raft.messages import Entry, Kind
 
 
@@ -22,6 +23,18 @@ class GivenUp(Exception):
 
 class ReplayFailed(Exception):
     """A replay callback raised: what it keeps no longer follows the journal, so the process has to end."""
+
+
+def journal_entry(log: Log, entry: Entry) -> JournalEntry | None:
+    """What the journal shows of an entry of a log, from its base on: nothing of those that are the log's own."""
+    match entry.kind:
+        case Kind.WRITE:
+            data = entry.data
+        case Kind.KEYED:
+            _, data = unpack(entry.data)
+        case _:
+            return None
+    return JournalEntry(entry.index, entry.term, log.epoch_at(entry.index), data)
 
 
 class Replay:
@@ -51,7 +64,7 @@ class Replay:
         base = log.base.last
         found = self._from_image(first, last, base)
         entries = log.between(max(first, base + 1), min(last, self.applied))
-        found += [self._journal_entry(entry) for entry in entries if entry.kind in (Kind.WRITE, Kind.KEYED)]
+        found += filter(None, (journal_entry(log, entry) for entry in entries))
         if first <= min(last, self.applied) and first < self.first:
             raise GivenUp(self.first)
         return found
@@ -78,8 +91,8 @@ class Replay:
         results: dict[int, object] = {}
         while self.applied < raft.commit_index:
             entry = raft.entry(self.applied + 1)
-            if entry.kind in (Kind.WRITE, Kind.KEYED):
-                written = self._journal_entry(entry)
+            written = journal_entry(raft.log, entry)
+            if written:
                 result = results[entry.index] = self._apply(written)
                 if entry.kind is Kind.KEYED:
                     key, _ = unpack(entry.data)
@@ -138,8 +151,3 @@ class Replay:
         except Exception as error:
             raise ReplayFailed(f"replay of entry {entry.index} failed: {error}") from error
         return result
-
-    def _journal_entry(self, entry: Entry) -> JournalEntry:
-        """With the epoch of the newest epoch record before it in the log."""
-        data = unpack(entry.data)[1] if entry.kind is Kind.KEYED else entry.data
-        return JournalEntry(entry.index, entry.term, self._raft.log.epoch_at(entry.index), data)
