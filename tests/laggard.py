@@ -49,7 +49,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What came of it. Seconds; `gaps` are the longest times between two messages of the leader to a peer."""
+    """What came of it. Seconds; `gaps` are the longest times between two messages of the leader to a peer.
+
+    First by the clock, then what its process had of the processor: the first of them also has the rest of the machine.
+    """
 
     writing: float
     coming_back: float
@@ -57,7 +60,7 @@ class Found:
     written_meanwhile: int
     parts: int
     database: int
-    gaps: Mapping[str, float]
+    gaps: Mapping[str, tuple[float, float]]
 
 
 class Table:
@@ -97,8 +100,8 @@ class Member:
         self._keys = plan.keys
         self._number = 0
         self._left = 0
-        self._sent_at: dict[str, float] = {}
-        self._gaps: dict[str, float] = {}
+        self._sent_at: dict[str, tuple[float, float]] = {}
+        self._gaps: dict[str, tuple[float, float]] = {}
         self._parts = 0
         self._transport = self.node._transport
         self._send = self._transport.send
@@ -106,11 +109,12 @@ class Member:
 
     def _watched(self, message: Message) -> None:
         """Note how long nothing was sent to a peer that is connected."""
-        now = time.monotonic()
+        now = time.monotonic(), time.process_time()
         then = self._sent_at.get(message.dst, now)
         self._sent_at[message.dst] = now
         if message.dst in self._transport.connected:
-            self._gaps[message.dst] = max(self._gaps.get(message.dst, 0.0), now - then)
+            longest = self._gaps.get(message.dst, (0.0, 0.0))
+            self._gaps[message.dst] = max(longest[0], now[0] - then[0]), max(longest[1], now[1] - then[1])
         self._parts += bool(getattr(message, "data", b""))
         self._send(message)
 
@@ -244,7 +248,7 @@ def play(directory: Path, plan: Plan, say: Callable[[str], None]) -> Found:
         end = scene.applied(leader)
         scene.until(f"{laggard} has all", lambda: scene.applied(laggard) >= end, 600)
         size = sum(path.stat().st_size for path in (directory / laggard).glob("node.db*"))
-        gaps = {str(name): float(gap) for name, gap in dict(measured["gaps"]).items()}  # type: ignore[call-overload]
+        gaps = {str(name): (clock, cpu) for name, (clock, cpu) in dict(measured["gaps"]).items()}  # type: ignore[call-overload]
         parts = int(str(measured["parts"]))
         return Found(writing, coming_back, behind, meanwhile, parts, size, gaps)
     finally:
@@ -268,8 +272,9 @@ def main() -> int:
     print(f"An image was sent in {found.parts} parts; the laggard's database has {found.database >> 20} MiB.")
     due = plan.election.heartbeat
     print(f"Followers wait {plan.election.timeout:g} to {2 * plan.election.timeout:g} s for a word of their leader.")
-    for peer, gap in sorted(found.gaps.items()):
-        print(f"Longest silence towards {peer}: {gap:.3f} s; a heartbeat is due every {due:g} s.")
+    print(f"A heartbeat is due every {due:g} s. Longest silence, and most work of the leader in one:")
+    for peer, (clock, cpu) in sorted(found.gaps.items()):
+        print(f"  towards {peer}: {clock:.3f} s; {cpu:.3f} s of processor time")
     print("Judging the traces ...", flush=True)
     return subprocess.run([sys.executable, "-m", "trace_check", "replay", str(args.directory / "trace")]).returncode
 

@@ -8,7 +8,7 @@ serves to answer.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 KEYS = 10_000
 """How many keys are remembered: those of the newest keyed writes. The same on every node."""
@@ -45,7 +45,7 @@ class Keys:
 
     def dump(self) -> list[tuple[object, ...]]:
         """Everything, the oldest first, as JSON can express it."""
-        return [(key, *astuple(written)) for key, written in self._written.items()]
+        return [(key, w.index, w.term, w.epoch, w.result) for key, w in self._written.items()]
 
     def load(self, rows: list[list[object]]) -> None:
         """Be what was dumped. Raises ValueError, TypeError."""

@@ -296,11 +296,16 @@ class Storage:
             raise self._damaged(str(error)) from error
 
     def stage(self, piece: Piece) -> None:
-        """Write a part of the image that is being made here, durably; a part at offset 0 begins it. Raises as `save`.
+        """Write a part of the image that is being made here; a part at offset 0 begins it. Raises as `save`.
 
-        It is in force once `save` is given it as `image`.
+        It is in force once `save` is given it as `image`. Only then it is synced, with all that was written before: to
+        wait for the disk at every part would hold up what is urgent.
         """
-        self._transaction(Persist(None, 0, ()), self._row, piece)
+        self._conn.execute("PRAGMA synchronous = NORMAL")
+        try:
+            self._transaction(Persist(None, 0, ()), self._row, piece)
+        finally:
+            self._conn.execute("PRAGMA synchronous = FULL")
 
     def save(self, persist: Persist) -> None:
         """Make it durable: one transaction, one sync. When this returns, it survives a power cut.
