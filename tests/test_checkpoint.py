@@ -14,7 +14,7 @@ import pytest
 from test_node import QUICK, SECRET, WAIT, Running, make, traced, until
 
 from hacoord.client import Client, RequestRefused
-from hacoord.config import Config, Images
+from hacoord.config import Config, Election, Images
 from hacoord.image_store import PART
 from hacoord.images import BadImage, Content, decode, encode, parts
 from hacoord.journal import GivenUp, JournalEntry, NotLeader, OutcomeUnknown
@@ -23,6 +23,8 @@ from hacoord.storage import Founding, Storage, create
 from trace_check import assert_holds
 
 OFTEN = replace(QUICK, image=Images(every=10, keep=3))
+# Where an election in between would spoil the test, however busy the machine.
+PATIENT = replace(OFTEN, election=Election(timeout=1.5, heartbeat=0.1))
 
 
 class Counts:
@@ -67,7 +69,7 @@ class Counting(Running):
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[list[Counting]]:
     """The nodes of a cluster of three, not started yet; afterwards their traces are judged."""
-    running = [Counting(directory) for directory in make(tmp_path, 3)]
+    running = [Counting(directory, PATIENT) for directory in make(tmp_path, 3)]
     yield running
     for node in running:
         if node.is_alive():
@@ -138,7 +140,7 @@ def test_a_node_that_was_away_comes_back_through_the_image(nodes: list[Counting]
     absent.stop()
     write(first, *("xy" * 50))
     until(lambda: first.node.journal.first > 50)
-    back = Counting(absent.directory)
+    back = Counting(absent.directory, PATIENT)
     nodes.append(back)
     back.started()
     write(first, "late")
