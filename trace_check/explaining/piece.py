@@ -12,6 +12,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from trace_check.graphs import Graphs
@@ -30,6 +31,7 @@ CITATIONS = ("campaign", "leader_commit", "ack", "start", "serve")
 LISTS_OF_CITATIONS = ("grants", "stores", "confirms")
 # Where no file has an event: what a citation of a removed event becomes.
 NOWHERE = 10**9
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ def size(piece: Piece) -> int:
     return sum(map(len, piece.values()))
 
 
+@lru_cache(maxsize=1 << 12)
 def age(file: File) -> tuple[int, str]:
     """Orders the incarnations of a node."""
     counter, random = parse_incarnation(file[1]) or (0, "")
@@ -240,7 +243,7 @@ def texts(piece: Piece, *, origin: bool = False) -> dict[str, str]:
         name = stem = re.sub(r"[^\w.-]", "_", node)[:100] + f".{inc}"
         while f"{name}.ndjson" in found:
             name = f"{stem}.{len(found)}"
-        found[f"{name}.ndjson"] = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+        found[f"{name}.ndjson"] = "".join(_dumps(line) + "\n" for line in lines)
     return found
 
 
@@ -303,7 +306,12 @@ def merged_after(references: Iterable[Reference]) -> list[Reference]:
             added.append(reference)
             continue
         known = newest.get(node)
-        if known is None or (age((node, inc)), seq) > (age((node, known[1])), known[2]):
+        if known is None:
+            newest[node] = reference
+        elif inc == known[1]:
+            if seq > known[2]:
+                newest[node] = reference
+        elif (age((node, inc)), seq) > (age((node, known[1])), known[2]):
             newest[node] = reference
     return [*newest.values(), *added]
 
