@@ -267,6 +267,50 @@ def test_append_to_a_closed_journal_is_refused_at_once() -> None:
         leader.journal.append(b"x", WAIT)
 
 
+# --- batches
+
+
+def test_a_write_waits_for_others_until_its_deadline() -> None:
+    leader = Leader(Batch(deadline=0.25))
+    leader.elect()
+    assert leader.journal.due_in() == inf
+    leader.write(b"a")
+    assert leader.journal.due_in() == 0.25
+    leader.turn()
+    leader.now += 0.125
+    leader.write(b"b")
+    assert leader.journal.due_in() == 0.125
+    leader.turn()
+    assert leader.raft.last == 2
+    leader.now += 0.125
+    assert leader.journal.has_waiting
+    leader.turn()
+    assert leader.raft.last == 4
+
+
+@pytest.mark.parametrize(("batch", "writes"), [(Batch(entries=3, deadline=1), 3), (Batch(bytes=1024, deadline=1), 2)])
+def test_a_full_batch_does_not_wait(batch: Batch, writes: int) -> None:
+    leader = Leader(batch)
+    leader.elect()
+    for left in reversed(range(writes)):
+        assert not leader.journal.has_waiting
+        leader.write(b"x" * 600)
+        assert leader.journal.has_waiting is not bool(left)
+    leader.turn()
+    assert leader.raft.last == 2 + writes
+    assert leader.journal.due_in() == inf
+
+
+def test_what_waits_for_its_deadline_when_the_node_ends_is_refused() -> None:
+    leader = Leader(Batch(deadline=1))
+    leader.elect()
+    leader.write(b"a")
+    leader.turn()
+    leader.journal.close()
+    leader.turn()
+    assert kinds(leader.answers) == [NotLeader]
+
+
 # --- how old what can be read may be
 
 

@@ -64,6 +64,9 @@ class Batch:
 
     entries: int = number(1000, 1, 100_000, "entries", "journal entries in one turn of the loop, and in one frame")
     bytes: int = number(1 << 20, 1024, 4 << 20, "bytes", "bytes likewise")
+    deadline: float = number(
+        0.0, 0, 1, "s", "how long a write may wait for others to share its turn, unless the batch is full before"
+    )
     window: int = number(
         8192, 1, 1_000_000, "entries", "entries a peer is sent, at least one frame, before it has answered for them"
     )

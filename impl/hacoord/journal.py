@@ -24,6 +24,7 @@ from itertools import groupby
 from hacoord.config import Batch
 from hacoord.freshness import Freshness
 from hacoord.ha.frontend import Frontend
+from hacoord.intake import Intake, Write
 from hacoord.keys import pack
 from hacoord.machine import JournalEntry, StateMachine
 from hacoord.outcomes import OUTCOME_NAMES, Answer, NotLeader, Outcome, OutcomeUnknown, Overloaded, ReadPoint, Receipt
@@ -38,16 +39,6 @@ __all__ = [
 
 MAX_DATA = 256 * 1024
 """The longest entry, in bytes: it must fit into a frame with room to spare."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Write:
-    """A write on its way; `start` says, when the write's turn has come, whether anybody still wants it."""
-
-    data: bytes
-    key: str | None
-    answer: Answer
-    start: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +73,7 @@ class Journal:
         self._freshness = Freshness(frontend.raft, clock)
         self._lock = threading.Lock()
         self._closed = False
-        self._waiting: deque[_Write] = deque()
+        self._intake = Intake(batch, clock)
         self._proposed: deque[_Proposed] = deque()
         self._repeated: list[_Proposed] = []
         self._pending: set[str] = set()  # the keys of what is proposed
@@ -215,11 +206,11 @@ class Journal:
         with self._lock:
             if self._closed:
                 refusal: Outcome | None = NotLeader(None)
-            elif len(self._waiting) + len(self._proposed) + len(self._repeated) >= self._batch.queue:
+            elif len(self._intake) + len(self._proposed) + len(self._repeated) >= self._batch.queue:
                 refusal = Overloaded(f"{self._batch.queue} writes are waiting already; this one was not taken in")
             else:
                 refusal = None
-                self._waiting.append(_Write(data, key, answer, start))
+                self._intake.put(Write(data, key, answer, start))
         if refusal is not None and start():
             self._tell(answer, refusal)
 
@@ -238,19 +229,24 @@ class Journal:
 
     @property
     def has_waiting(self) -> bool:
-        """Whether writes wait for the next turn, or reads that need not wait for others."""
-        return bool(self._waiting or (self._reads_waiting and not self._reading))
+        """Whether writes are due in the next turn, or reads that need not wait for others."""
+        return self.due_in() <= 0
+
+    def due_in(self) -> float:
+        """Seconds until `propose` has something to do; inf if nothing waits."""
+        return 0.0 if self._reads_waiting and not self._reading else self._intake.due_in()
 
     @property
     def depth(self) -> tuple[int, int, int]:
         """Writes that wait, writes proposed and not yet acknowledged, reads not yet answered."""
         proposed = len(self._proposed) + len(self._repeated)
-        return len(self._waiting), proposed, len(self._reads_waiting) + len(self._reading)
+        return len(self._intake), proposed, len(self._reads_waiting) + len(self._reading)
 
     def propose(self) -> None:
         """Put what waits into the log, as much as one turn takes, and begin to answer reads; or have them refused."""
         self._start_reads()
-        writes = self._next_batch()
+        with self._lock:
+            writes = self._intake.take()
         if not writes:
             return
         try:
@@ -264,12 +260,12 @@ class Journal:
             first, _ = self._frontend.append([write.data for write in new], Kind.KEYED if keyed else Kind.WRITE)
             self._proposed += [_Proposed(first + i, term, write.key, write.answer) for i, write in enumerate(new)]
 
-    def _new(self, writes: list[_Write], term: int) -> list[_Write]:
+    def _new(self, writes: list[Write], term: int) -> list[Write]:
         """Those whose key, if they have one, nobody has written: the others wait for what has been written with it.
 
         Whoever is ready has applied all that was written before its term, and what came since it has proposed itself.
         """
-        new: list[_Write] = []
+        new: list[Write] = []
         for write in writes:
             if write.key is not None:
                 if write.key in self._pending or self._replay.keys.get(write.key):
@@ -289,16 +285,6 @@ class Journal:
             self._frontend.read_start()
         except NotLeader as refusal:
             self._answer_reads(refusal)
-
-    def _next_batch(self) -> list[_Write]:
-        writes: list[_Write] = []
-        size = 0
-        while self._waiting and len(writes) < self._batch.entries and size < self._batch.bytes:
-            write = self._waiting.popleft()
-            if write.start():
-                writes.append(write)
-                size += len(write.data)
-        return writes
 
     def replay(self) -> None:
         """Hand newly committed entries to the state machine and the callbacks. Raises ReplayFailed."""
@@ -371,9 +357,9 @@ class Journal:
         """Refuse what comes from now on and what waits; what was proposed may still be acknowledged."""
         with self._lock:
             self._closed = True
-            waiting, self._waiting = self._waiting, deque()
+            waiting = self._intake.drain()
             reads, self._reads_waiting = self._reads_waiting, []
-        self._due += [(write.answer, NotLeader(None)) for write in waiting if write.start()]
+        self._due += [(write.answer, NotLeader(None)) for write in waiting]
         self._due += [(answer, NotLeader(None)) for answer in reads]
 
     def abandon(self) -> None:

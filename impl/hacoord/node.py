@@ -296,9 +296,9 @@ class Node:
 
     def _patience(self) -> float:
         """Seconds the loop may sleep."""
-        if self.journal.has_waiting or self._calls or self._checkpoint.under_way:
+        if self._calls or self._checkpoint.under_way:
             return 0.0
-        deadline = self.frontend.deadline()
+        deadline = min(self.frontend.deadline(), time.monotonic() + self.journal.due_in())
         if self._http is not None:
             deadline = min(deadline, self._http.deadline())
         return max(0.0, deadline - time.monotonic())
