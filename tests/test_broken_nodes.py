@@ -18,7 +18,7 @@ import pytest
 
 from hacoord.ha import frontend as frontend_module
 from hacoord.ha.frontend import Frontend, FrontendType
-from hacoord.raft import core
+from hacoord.raft import elections as elections_module
 from hacoord.raft.core import LogDiverged, NotLeader, Raft, Role
 from hacoord.raft.log import Log, epoch_record
 from hacoord.raft.messages import AppendEntries, Base, Entry, HardState, InstallSnapshot, Persist, Ref, RequestVote
@@ -160,7 +160,7 @@ def count_epochs_locally(patch: Patch) -> None:
         elections[owner] = elections.get(owner, 0) + 1
         return epoch_record(elections[owner], owner)
 
-    patch.setattr(core, "epoch_record", own_count)
+    patch.setattr(elections_module, "epoch_record", own_count)
 
 
 def believe_any_commit_index(patch: Patch) -> None:

@@ -75,6 +75,6 @@ def test_the_page_says_of_every_action_which_event_takes_it() -> None:
 
 def test_an_event_that_is_a_function_bears_its_name() -> None:
     package = ROOT / "impl" / "hacoord"
-    modules = ("raft/core.py", "raft/reads.py", "ha/frontend.py")
+    modules = (*(f"raft/{part}.py" for part in ("core", "turn", "elections", "replication", "reads")), "ha/frontend.py")
     functions = set(re.findall(r"def (\w+)\(", "".join((package / module).read_text() for module in modules)))
     assert {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in NODE_EVENTS} <= functions
