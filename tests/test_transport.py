@@ -39,7 +39,22 @@ from hacoord.frames import (
     since,
 )
 from hacoord.handshake import STRANGER, Dialer, HandshakeRefused, Hello, Listener
-from hacoord.raft.messages import Appended, AppendEntries, Entry, Kind, Message, Ref, RequestVote, TimeoutNow, Vote
+from hacoord.raft.messages import (
+    Appended,
+    AppendEntries,
+    Base,
+    Entry,
+    Image,
+    InstallSnapshot,
+    Kind,
+    Message,
+    Received,
+    Ref,
+    Removed,
+    RequestVote,
+    TimeoutNow,
+    Vote,
+)
 from hacoord.transport import ClientConnection, ClientRequest, ConnectionFailed, RequestUnanswered, Transport
 
 pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")
@@ -54,6 +69,15 @@ PATIENCE = 20.0  # seconds until a condition that never comes true fails a test
 names = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=64)
 counts = st.integers(0, 2**63 - 1)
 refs = st.builds(Ref, names, st.from_regex(r"[0-9]{1,18}-[0-9a-f]{8}", fullmatch=True), counts)
+texts = st.text(st.characters(codec="utf-8"), max_size=40).map(str.encode)
+images = st.builds(
+    Image,
+    st.builds(
+        Base, counts, counts, st.binary(min_size=8, max_size=8), counts, texts, counts
+    ),
+    counts,
+    st.binary(min_size=16, max_size=16),
+)
 maybe_refs = st.none() | refs
 
 
@@ -73,6 +97,11 @@ def append_entries(draw: st.DrawFn) -> AppendEntries:
 messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(RequestVote, names, names, refs, counts, counts, counts, st.booleans(), maybe_refs, st.booleans()),
     st.builds(TimeoutNow, names, names, refs, counts),
+    st.builds(
+        InstallSnapshot, names, names, refs, counts, images, refs, counts, st.booleans(), st.binary(max_size=200)
+    ),
+    st.builds(Received, names, names, refs, counts, st.binary(min_size=16, max_size=16), counts),
+    st.builds(Removed, names, names, refs, counts, counts, counts),
     st.builds(Vote, names, names, refs, counts, st.booleans(), st.booleans(), maybe_refs),
     st.builds(Appended, names, names, refs, counts, st.booleans(), counts, maybe_refs, maybe_refs, maybe_refs),
     append_entries(),
