@@ -116,7 +116,8 @@ ImagesAgree == \A n \in Node, c \in committed : Comparable(image[n], c)
 ImagesKept == \A n \in Node : IsPrefix(image[n], log[n])
   (* No node has to give up what it has an image of.                       *)
 
-KnownCommitted == \A n \in Node : commit[n] <= Len(log[n]) /\ \E c \in committed : IsPrefix(Known(n), c)
+KnownCommitted == \A n \in Node : /\ commit[n] <= Len(log[n])
+                                 /\ \E c \in committed : IsPrefix(Known(n), c)
   (* What a node takes for committed is.                                   *)
 
 THEOREM ImagesSpec => [](ImagesAgree /\ ImagesKept /\ KnownCommitted)

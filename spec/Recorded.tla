@@ -371,7 +371,8 @@ Guards(r) ==
                                <<"leaderLog", Has(leaderLog[t], r.k, r.kt)>>,
                                <<"commit", Known(r)>>}
         [] r.a = "Commit" -> office \cup {<<"leaderLog", Has(leaderLog[t], r.k, r.kt)>>,
-                                          <<"epochs", Records(r, leaderLog[t])>>, <<"IsQuorum", Cited(r)>>,
+                                          <<"epochs", Records(r, leaderLog[t])>>,
+                                          <<"IsQuorum", Cited(r)>>,
                                           <<"Voters", r.vs \subseteq Voters(leaderLog[t])>>,
                                           <<"MayCommit", commit[t] < r.k
                                                            => MayCommit(t, commit[t] + 1)>>}

@@ -11,7 +11,8 @@ Rarely(k) == RandomElement(1..k) = 1
 Steered ==
   /\ vars' = vars => Rarely(4)
   /\ (\E n \in Node : leads[n] # 0 /\ leads'[n] # leads[n]) => Rarely(6)
-  /\ asked' # asked => Rarely(IF \E t \in Term : winners[t] # {} /\ counted[t] = <<>> THEN 10 ELSE 2)
+  /\ asked' # asked =>
+       Rarely(IF \E t \in Term : winners[t] # {} /\ counted[t] = <<>> THEN 10 ELSE 2)
   /\ (\E n \in Node : Len(log'[n]) < synced[n]) => Rarely(10)
 
 (* What does happen, put as if it did not.                                 *)
