@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import doctor_forgeries
+import doctor_groups
 import doctor_images
 import doctor_lives
 import doctor_logs
@@ -38,7 +39,7 @@ from trace_check import BadInput, Verdict, replay
 from trace_check.graphs import Graphs
 from trace_check.replay import DEFAULT_GRAPHS
 
-__all__ = ["doctor_forgeries", "doctor_images", "doctor_lives", "doctor_logs", "doctor_votes"]
+__all__ = ["doctor_forgeries", "doctor_groups", "doctor_images", "doctor_lives", "doctor_logs", "doctor_votes"]
 
 COLUMNS = (*(v.name for v in Verdict), "BadInput")
 GOOD = "good"
@@ -77,6 +78,7 @@ def make_good(seed: int, directory: Path) -> None:
 def _simulate(rng: random.Random, directory: Path) -> None:
     """The implementation, on a network and on disks that are as bad as chance will have it."""
     slow = rng.choice((0.005, 0.05, 0.2))
+    changes = rng.choice((None, 0.02, 0.05))
     often = rng.choice((None, 0.5, 1.0, 3.0))
     simulation = Simulation(
         directory,
@@ -88,6 +90,7 @@ def _simulate(rng: random.Random, directory: Path) -> None:
             delay=(0.001, slow),
             crash_every=often,
             partition_every=rng.choice((None, 1.0, 3.0)),
+            transfer_every=rng.choice((None, None, 0.5, 2.0)),
             downtime=(0.02, rng.choice((0.1, 1.5))),
         ),
         writes_per_turn=rng.choice((1, 1, 3, 8)),
@@ -95,9 +98,10 @@ def _simulate(rng: random.Random, directory: Path) -> None:
         timing=Timing(election=rng.choice((0.2, 0.5)), heartbeat=0.05),
         limits=rng.choice((None, Limits(1, 64, 1), Limits(2, 64, 3), Limits(3, 1 << 20, 8))),
         image_every=rng.choice((None, 0.03, 0.2)),
+        change_every=changes,
     )
     cluster = simulation.cluster
-    events, until = rng.randint(30, 250), rng.uniform(1, 15)
+    events, until = rng.randint(30, 250) * (2 if changes else 1), rng.uniform(1, 15)
 
     def enough() -> bool:
         written = sum(p.outbox.newest.seq for p in cluster.running.values()) + 3 * sum(

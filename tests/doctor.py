@@ -3,8 +3,8 @@
 A kind of change is a function `(trace, rng) -> str | None`: it changes the trace and returns what it did, or leaves it
 alone and returns None where it does not apply. Its docstring says why the result is illegal, whatever the trace was.
 The files stay well-formed: events are numbered anew and references follow the events they name, so that a refusal is
-one of meaning and not of form. The kinds are in doctor_votes, doctor_logs, doctor_lives, doctor_images and
-doctor_forgeries.
+one of meaning and not of form. The kinds are in doctor_votes, doctor_logs, doctor_lives, doctor_images,
+doctor_groups and doctor_forgeries.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Trace:
         files = [[json.loads(line) for line in text.splitlines()] for _, text in sorted(texts.items()) if text]
         self.files: dict[tuple[str, str], list[Event]] = {(f[0]["node"], f[0]["inc"]): f for f in files}
         self._known_rules: dict[int, Rule] = {}
-        self.voters: list[str] = next(e["voters"] for e in self.events("Start"))
-        self.majority = len(self.voters) // 2 + 1
+        # Of the group as it was set up.
+        self.voters: list[str] = next(e["voters"] for e in self.events("Start") if e["voters"] and not e["last"])
 
     @classmethod
     def read(cls, directory: Path) -> Trace:
@@ -184,6 +184,29 @@ class Trace:
             index, term = base
         return terms
 
+    def group(self, position: Position) -> list[list[str]]:
+        """The members, as an Append names them, by the last configuration of the log that ends there.
+
+        Of the group as it was set up the traces show no addresses: they are empty.
+        """
+        appended = {(e["last"], e["term"]): e["members"] for e in self.events("Append") if "members" in e}
+        entries = reversed([*enumerate(self.log(position), 1)])
+        found = (appended[entry] for entry in entries if entry in appended)
+        return next(found, None) or [[voter, "voter", ""] for voter in self.voters]
+
+    def voters_by(self, event: Event) -> list[str]:
+        """Those whose votes or Stores the candidate or leader counts at this event, itself included."""
+        for line in reversed(self.file(event)[: event["seq"]]):
+            if "members" in line:
+                return voters(line["members"])
+            if line["event"] == "Campaign":
+                return list(line["voters"])
+        return self.voters
+
+    def majority(self, event: Event) -> int:
+        """How many of them decide."""
+        return len(self.voters_by(event)) // 2 + 1
+
     def digests(self) -> dict[Position, str]:
         """The digests that the trace names, by position."""
         found = {(0, 0): "0" * 16}
@@ -291,6 +314,11 @@ class Trace:
                 for name in SINGLE:
                     if name in line:
                         yield line[name]
+
+
+def voters(members: list[list[str]]) -> list[str]:
+    """Who has a vote in a configuration."""
+    return [node for node, part, _ in members if part == "voter"]
 
 
 def _counter(inc: str) -> int:

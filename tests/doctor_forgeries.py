@@ -61,12 +61,13 @@ def deposed_leader_writes_on(t: Trace, rng: random.Random) -> str | None:
 
     Illegal, as no others have stored the new entry.
     """
-    if t.majority == 1 or not (found := _deposed(t, rng)):
+    if not (found := _deposed(t, rng)) or t.majority(found[1]) == 1:
         return None
+    voters = t.voters_by(found[1])
     own, at = _write_on(t, *found)
     others = [s for s in t.events("Store") if s["term"] == own["term"] and s["node"] != own["node"]]
     others = [s for s in others if not t.follows(s, own)]
-    newest = list({s["node"]: s for s in others if s["node"] in t.voters}.values())
+    newest = list({s["node"]: s for s in others if s["node"] in voters}.values())
     return name(_commit(t, own, newest, at))
 
 
@@ -81,18 +82,18 @@ def deposed_leader_has_helpers(t: Trace, rng: random.Random) -> str | None:
         return None
     own, at = _write_on(t, *found)
     successors = {rule.win["node"] for term, rule in t.rules().items() if term > own["term"]}
-    others = [n for n in t.voters if n != own["node"] and n not in successors]
+    others = [n for n in t.voters_by(own) if n != own["node"] and n not in successors]
     rng.shuffle(others)
     stores: list[Event] = []
     for node in others:
         here = _still_in(t, node, own["term"])
         # Unless the leader has heard already of what the node did next: a circle would come of it.
-        if here is not None and len(stores) + 1 < t.majority and not _goes_on(t, here, own):
+        if here is not None and len(stores) + 1 < t.majority(own) and not _goes_on(t, here, own):
             line = t.insert(here, "Store", term=own["term"], last=at, last_term=own["term"], digest=FORGED)
             t.hear(line, own)
             stores.append(line)
             _agree(t, line)
-    if len(stores) + 1 < t.majority:
+    if len(stores) + 1 < t.majority(own):
         return None
     return name(_commit(t, own, stores, at))
 
@@ -124,9 +125,9 @@ def usurper(t: Trace, rng: random.Random) -> str | None:
         return None
     campaign = rng.choice(found)
     votes: list[Event] = []
-    for node in (n for n in t.voters if n != campaign["node"]):
+    for node in (n for n in campaign["voters"] if n != campaign["node"]):
         here = _still_in(t, node, campaign["term"])
-        if here is not None and len(votes) + 1 < t.majority and not t.follows(campaign, here):
+        if here is not None and len(votes) + 1 < t.majority(campaign) and not t.follows(campaign, here):
             last, last_term = t.stored(here)
             vote = t.insert(here, "Grant", term=campaign["term"], candidate=campaign["node"], campaign=ref(campaign),
                             last=last, last_term=last_term)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from doctor import Event, Trace, doctored, name, other_digest, ref
+from doctor import Event, Trace, doctored, name, other_digest, ref, voters
 
 
 def _shown(t: Trace, node: str, before: Event | None = None) -> int:
@@ -53,6 +53,19 @@ def start_without_its_image(t: Trace, rng: random.Random) -> str | None:
         return None
     line = rng.choice(found)
     del line["image"]
+    return name(line)
+
+
+@doctored
+def start_with_an_older_image(t: Trace, rng: random.Random) -> str | None:
+    """A node starts with an image that covers less than the one it has shown to have."""
+    found = [e for e in t.events("Start") if _shown(t, e["node"], e) > 1]
+    if not found:
+        return None
+    line = rng.choice(found)
+    last = _shown(t, line["node"], line) - 1
+    last_term = t.log((line["last"], line["last_term"]))[last - 1]
+    line["image"] = [last, last_term, t.digests().get((last, last_term), "0123456789abcdef")]
     return name(line)
 
 
@@ -174,8 +187,10 @@ def commit_begins_within_the_image(t: Trace, rng: random.Random) -> str | None:
 @doctored
 def voter_becomes_an_observer(t: Trace, rng: random.Random) -> str | None:
     """A node with a vote takes the type of those that have none."""
-    found = [e for e in t.node_events() if e["node"] in t.voters and t.type_of(e) in ("INIT", "UNKNOWN")]
-    found = [e for e in found if not t.leads(e)]
+    # A voter by every configuration there is: what the node goes by is then no question.
+    groups = [t.voters, *(voters(e["members"]) for e in t.events("Append") if "members" in e)]
+    found = [e for e in t.node_events() if e["event"] != "Exit" and all(e["node"] in group for group in groups)]
+    found = [e for e in found if t.type_of(e) in ("INIT", "UNKNOWN") and not t.leads(e)]
     if not found:
         return None
     return name(t.insert(rng.choice(found), "Transfer", to="OBSERVER"))

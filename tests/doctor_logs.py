@@ -265,7 +265,7 @@ def commit_by_too_few(t: Trace, rng: random.Random) -> str | None:
         return None
     last = line["runs"][-1][1]
     reach = [r for r in line["stores"] if t.cited(r)["last"] >= last]
-    line["stores"] = [r for r in line["stores"] if r not in reach] + reach[: rng.randint(0, t.majority - 1)]
+    line["stores"] = [r for r in line["stores"] if r not in reach] + reach[: rng.randint(0, t.majority(line) - 1)]
     return f"{name(line)} counts {line['stores']}"
 
 
@@ -302,9 +302,8 @@ def store_of_a_stranger_counted(t: Trace, rng: random.Random) -> str | None:
     found = [
         (c, s)
         for s in t.events("Store")
-        if s["node"] not in t.voters
         for c in t.events("Commit")
-        if "stores" in c and c["term"] == s["term"]
+        if "stores" in c and c["term"] == s["term"] and s["node"] not in t.voters_by(c)
     ]
     if not (choice := t.pick(rng, found)):
         return None
@@ -333,7 +332,7 @@ def store_counted_and_never_made(t: Trace, rng: random.Random) -> str | None:
         for c in t.events("Commit")
         for r in c.get("stores", ())
         if (s := t.cited(r))["last"] >= c["runs"][-1][1]
-        and len([r for r in c["stores"] if t.cited(r)["last"] >= c["runs"][-1][1]]) == t.majority
+        and len([r for r in c["stores"] if t.cited(r)["last"] >= c["runs"][-1][1]]) == t.majority(c)
         and not (t.file(s)[s["seq"] - 2]["event"] == "Store" and t.file(s)[s["seq"] - 2]["last"] >= c["runs"][-1][1])
     ]
     if not found:
@@ -349,7 +348,7 @@ def commit_goes_too_far(t: Trace, rng: random.Random) -> str | None:
     found = [
         c
         for c in t.events("Commit")
-        if "stores" in c and sum(t.cited(r)["last"] > c["runs"][-1][1] for r in c["stores"]) < t.majority
+        if "stores" in c and sum(t.cited(r)["last"] > c["runs"][-1][1] for r in c["stores"]) < t.majority(c)
     ]
     if not found:
         return None
@@ -447,7 +446,7 @@ def commit_by_a_follower(t: Trace, rng: random.Random) -> str | None:
     line = rng.choice(found)
     del line["leader_commit"]
     line["stores"] = []
-    for store in rng.sample(stores := t.events("Store"), min(2 * t.majority, len(stores))):
+    for store in rng.sample(stores := t.events("Store"), min(2 * t.majority(line), len(stores))):
         if not t.follows(store, line):
             line["stores"].append(ref(store))
             t.hear(line, store)

@@ -78,7 +78,7 @@ def vote_for_an_older_log(t: Trace, rng: random.Random) -> str | None:
         (e, c)
         for c in t.events("Campaign")
         for e in t.node_events()
-        if e["node"] in t.voters and e["node"] != c["node"] and e["term"] < c["term"] and e["event"] != "Exit"
+        if e["node"] != c["node"] and e["term"] < c["term"] and e["event"] != "Exit"
         and (c["last_term"], c["last"]) < t.stored(e)[::-1] and not t.leads(e)
     ]
     if not (choice := t.pick(rng, found)):
@@ -154,11 +154,13 @@ def boast(t: Trace, rng: random.Random) -> str | None:
 
 @doctored
 def voters_changed(t: Trace, rng: random.Random) -> str | None:
-    """The configuration is the same for everybody and for ever, and one line names another."""
-    if len(found := t.events("Start", "Campaign")) < 2:
+    """What a node goes by is in its log, and one line names other voters."""
+    found = [e for e in t.events("Start", "Campaign") if e["voters"]]
+    if len(found) < 2:
         return None
     line = rng.choice(found)
-    line["voters"] = rng.choice([t.voters[:-1], [*t.voters, "n9"], [*t.voters, t.voters[0]], ["n9", *t.voters[1:]]])
+    voters = line["voters"]
+    line["voters"] = rng.choice([voters[:-1], [*voters, "n9"], [*voters, voters[0]], ["n9", *voters[1:]]])
     return f"{name(line)} names {line['voters']}"
 
 
@@ -179,12 +181,12 @@ def term_goes_back(t: Trace, rng: random.Random) -> str | None:
 @doctored
 def win_by_too_few(t: Trace, rng: random.Random) -> str | None:
     """A Win counts half of the voters, or fewer."""
-    found = [w for w in t.events("Win") if t.majority > 1]
+    found = [w for w in t.events("Win") if t.majority(w) > 1]
     if not found:
         return None
     win = rng.choice(found)
     win["grants"].sort(key=lambda r: r[0] != win["node"])
-    del win["grants"][rng.randint(1, t.majority - 1) :]
+    del win["grants"][rng.randint(1, t.majority(win) - 1) :]
     return f"{name(win)} counts {win['grants']}"
 
 
@@ -271,7 +273,7 @@ def win_of_a_loser(t: Trace, rng: random.Random) -> str | None:
         (c, g)
         for c in t.events("Campaign")
         if len(g := [g for g in t.events("Grant") if g["candidate"] == c["node"] and g["term"] == c["term"]]) + 1
-        < t.majority
+        < t.majority(c)
     ]
     if not found:
         return None

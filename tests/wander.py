@@ -326,8 +326,12 @@ class Wanderer:
     def image(self, name: str) -> None:
         """Have an image of what is known committed, or of the beginning of that."""
         alive = self._alive(name)
-        if alive and alive[0].committed > alive[0].image:
-            last = self.rng.randint(alive[0].image + 1, alive[0].committed)
+        if not alive:
+            return
+        # Who committed by the Stores of others may have given up, with its term, what it had not stored itself.
+        most = min(alive[0].committed, len(alive[0].log))
+        if most > alive[0].image:
+            last = self.rng.randint(alive[0].image + 1, most)
             alive[0].durable = max(alive[0].durable, last)
             self.story.image(name, last)
 
