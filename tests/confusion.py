@@ -99,6 +99,7 @@ def _simulate(rng: random.Random, directory: Path) -> None:
         limits=rng.choice((None, Limits(1, 64, 1), Limits(2, 64, 3), Limits(3, 1 << 20, 8))),
         image_every=rng.choice((None, 0.03, 0.2)),
         change_every=changes,
+        observers=rng.choice((0, 0, 1)),
     )
     cluster = simulation.cluster
     events, until = rng.randint(30, 250) * (2 if changes else 1), rng.uniform(1, 15)

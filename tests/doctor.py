@@ -187,12 +187,13 @@ class Trace:
     def group(self, position: Position) -> list[list[str]]:
         """The members, as an Append names them, by the last configuration of the log that ends there.
 
-        Of the group as it was set up the traces show no addresses: they are empty.
+        Where no Start shows the members of the group as it was set up, there is no address of them: it is empty.
         """
         appended = {(e["last"], e["term"]): e["members"] for e in self.events("Append") if "members" in e}
         entries = reversed([*enumerate(self.log(position), 1)])
         found = (appended[entry] for entry in entries if entry in appended)
-        return next(found, None) or [[voter, "voter", ""] for voter in self.voters]
+        shown = next((e["members"] for e in self.events("Start") if "members" in e), None)
+        return next(found, None) or shown or [[voter, "voter", ""] for voter in self.voters]
 
     def voters_by(self, event: Event) -> list[str]:
         """Those whose votes or Stores the candidate or leader counts at this event, itself included."""

@@ -39,6 +39,29 @@ def _visible(line: Event, before: Members) -> bool:
     return {(node, part) for node, part, _ in line["members"]} != {(node, part) for node, part, _ in before}
 
 
+# --- what a founder shows ------------------------------------------------------------------------------------------
+
+
+@doctored
+def founders_differ(t: Trace, rng: random.Random) -> str | None:
+    """A Start shows a member of the group as it was set up that no other does, or a part that is another."""
+    found = [e for e in t.events("Start") if "members" in e]
+    if len(found) < 2:
+        return None
+    line = rng.choice(found)
+    # No list is shared with the other Starts: each came from a line of its own.
+    members = line["members"]
+    match rng.randrange(3):
+        case 0:
+            members.append(STRANGER)
+        case 1:
+            members.remove(next(m for m in members if m[1] == "observer"))
+        case _:
+            member = next(m for m in members if m[1] == "observer")
+            member[1] = "learner"
+    return f"{name(line)} shows {members}"
+
+
 # --- what a leader appends -----------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,13 @@ def join(story: Story, *followers: str) -> None:
     story.store("n4", "n1")
 
 
+def show_an_observer(story: Story) -> None:
+    """The group was set up with n4 as an observer, and all say so."""
+    story.founders = [*story.founders, ["n4", "observer", "n4:7000"]]
+    for lines in story.files.values():
+        lines[0] |= {"members": [[*member] for member in story.founders], "voters": ["n1", "n2", "n3"]}
+
+
 def commit_by(story: Story, leader: str, *voters: str) -> Event:
     """The leader's log is stored by these voters and itself, and committed."""
     story.store(leader)
@@ -134,13 +141,17 @@ def a_removed_node_stores_what_precedes_its_removal(story: Story) -> None:
 
 @right
 def an_observer_of_the_founding_group(story: Story) -> None:
-    for lines in story.files.values():
-        lines[0] |= {"members": [*story.founders, ["n4", "observer", "n4:7000"]], "voters": ["n1", "n2", "n3"]}
+    show_an_observer(story)
     story.store("n4", "n1")
-    story.founders = [*story.founders, ["n4", "observer", "n4:7000"]]
     story.change("n1", "n5", "learner")
     story.agree("n1", "n2")
     story.store("n4", "n1")
+
+
+@right
+def founders_know_an_observer_by_different_addresses(story: Story) -> None:
+    show_an_observer(story)
+    story.files["n2", story.person("n2").incs[0]][0]["members"][-1][2] = "elsewhere:7000"
 
 
 @right
@@ -218,6 +229,33 @@ def an_election_by_the_quorum_of_the_smaller_group(story: Story) -> Event:
     story.campaign("n2", term=2)
     story.grant("n3", "n2")
     return story.win("n2", "n3")
+
+
+@refused_by("SameConfiguration")
+def a_founder_shows_another_part(story: Story) -> Event:
+    show_an_observer(story)
+    event = story.files["n2", story.person("n2").incs[0]][0]
+    event["members"][-1][1] = "learner"
+    return event
+
+
+@refused_by("SameConfiguration")
+def a_founder_shows_one_member_more(story: Story) -> Event:
+    show_an_observer(story)
+    event = story.files["n2", story.person("n2").incs[0]][0]
+    event["members"].append(["n5", "observer", "n5:7000"])
+    return event
+
+
+@refused_by("SameConfiguration")
+def a_start_shows_the_members_before_the_last_change(story: Story) -> Event:
+    show_an_observer(story)
+    story.change("n1", "n5", "learner")
+    story.agree("n1", "n2")
+    story.exit("n2")
+    event = story.start("n2")
+    event["members"] = [*story.founders]
+    return event
 
 
 @refused_by("OneChangeAtATime")

@@ -45,8 +45,9 @@ GUARDS: dict[str, Guard] = {
     "SameConfiguration": Guard(
         "a `Campaign`, and a `Start` with anything in its log, names the voters of the configuration its node "
         "goes by, each once; of those that the group was set up with, a `Start` with an empty log names the "
-        "voters too; who campaigns, and whose vote or Store is counted, is a voter by the configuration of the "
-        "candidate or the leader; who is a voter by the configuration it goes by does not become `OBSERVER`",
+        "voters too; the `members` of a `Start` are those of that configuration, each with its part; who "
+        "campaigns, and whose vote or Store is counted, is a voter by the configuration of the candidate or the "
+        "leader; who is a voter by the configuration it goes by does not become `OBSERVER`",
         "Two majorities share a node only if they are majorities of the same voters. An observer is a node that "
         "nobody counts.",
     ),

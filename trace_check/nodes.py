@@ -239,6 +239,15 @@ class Cluster:
             raise Refused("SameConfiguration", expected, ", ".join(sorted(voters)) or "none")
         return configuration
 
+    def same_members(self, members: list[list[str]], last: int, last_term: int) -> None:
+        """Guard SameConfiguration for the members that a node with this log names. Where they are found is no part."""
+        index, configuration = self.configuration(last, last_term)
+        parts = sorted((name, part) for name, part, _ in members)
+        expected = sorted((name, part) for name, (part, _) in configuration.members.items())
+        if parts != expected:
+            since = f"by the configuration at {index}" if index else "as a founder showed first"
+            raise Refused("SameConfiguration", f"the members {_listed(expected)}, {since}", _listed(parts))
+
     def is_voter(self, name: str, configuration: Configuration, what: str) -> None:
         """Guard SameConfiguration for one node that takes a voter's part."""
         if name not in configuration.voters:
@@ -247,3 +256,7 @@ class Cluster:
     def sources_of(self, name: str) -> Iterator[Source]:
         """The incarnations of a node."""
         yield from self.incarnations.get(name, {}).values()
+
+
+def _listed(parts: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} ({part})" for name, part in parts) or "none"

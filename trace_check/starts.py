@@ -106,6 +106,8 @@ class Starts:
         images.start(cluster, node, event)
         if event["voters"] or last or node.name in cluster.founding.members:
             cluster.same_voters(event["voters"], last, last_term)
+        if "members" in event:
+            cluster.same_members(event["members"], last, last_term)
         cluster.digests.check(last, last_term, event["digest"])
         cluster.frontend(node, "Start")
         node.source, node.started, node.ended = source, True, False

@@ -420,6 +420,7 @@ class Simulation:
         directory: Path,
         size: int = 3,
         *,
+        observers: int = 0,
         seed: int = 0,
         faults: Faults | None = None,
         writes_per_turn: int = 1,
@@ -444,7 +445,9 @@ class Simulation:
         self._cut: frozenset[str] = frozenset()
         self._ticking: dict[str, float] = {}
         self._restarting: set[str] = set()
-        self.cluster = Cluster(directory, size, seed=seed, timing=timing, limits=limits, clock=lambda: self.now)
+        self.cluster = Cluster(
+            directory, size, observers=observers, seed=seed, timing=timing, limits=limits, clock=lambda: self.now
+        )
         self._every(write_every, lambda: self._write(writes_per_turn))
         self._every(read_every, self._read)
         if image_every:
