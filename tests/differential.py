@@ -43,7 +43,8 @@ UNSEEN = {
 UNSEEN_RUNS = {
     "counter_used_twice", "start_in_the_middle", "observer_stands_for_election", "start_without_the_image",
     "install_cites_an_earlier_incarnation", "joiner_has_a_log_without_the_state",
-    "joiner_starts_with_a_log_without_the_state",
+    "joiner_starts_with_a_log_without_the_state", "a_founder_shows_another_part", "a_founder_shows_one_member_more",
+    "a_start_shows_the_members_before_the_last_change",
 }
 
 
