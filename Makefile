@@ -7,14 +7,14 @@ BIN := $(VENV)/bin
 .PHONY: help demo test bench laggard observers confusion differential cover check check-distributed graphs spec-traces pictures clean python
 
 help:
-	@echo "make demo     three processes, one leader killed, the trace judged (under a minute, no Java)"
-	@echo "make test     run the tests"
-	@echo "make observers  5 voters and 20 observers, two voters killed, the trace judged (a minute or two)"
-	@echo "make bench    how fast the checker judges a million events (some minutes)"
-	@echo "make cover    search for schedules that take every edge of the state graphs (ten minutes; docs/coverage.md)"
-	@echo "make confusion  10,000 right traces and 10,000 doctored ones to the checker: its confusion matrix (some minutes)"
-	@echo "make laggard  a node that was away for a million entries comes back through an image (some minutes)"
-	@echo "make clean    remove the virtual environment and what the demo wrote"
+	@echo "make demo        three processes, one leader killed, the trace judged (under a minute, no Java)"
+	@echo "make test        run the tests"
+	@echo "make observers   5 voters and 20 observers, two voters killed, the trace judged (a minute or two)"
+	@echo "make laggard     a node that was away for a million entries comes back through an image (some minutes)"
+	@echo "make confusion   10,000 right traces and 10,000 doctored ones to the checker: its confusion matrix (an hour)"
+	@echo "make cover       search for schedules that take every edge of the state graphs (ten minutes; docs/coverage.md)"
+	@echo "make bench       how fast the checker judges a million events (some minutes)"
+	@echo "make clean       remove the virtual environment and what the demo wrote"
 	@echo
 	@echo "With Java, for the specification (docs/specification.md):"
 	@echo "make check              TLC on the quick models; SIZE=full or SIZE=deep for the larger ones"
