@@ -39,7 +39,7 @@ from hacoord.machine import StateMachine
 from hacoord.monitor import Monitor
 from hacoord.pages import pages
 from hacoord.peers import Peers
-from hacoord.raft.core import Raft, Timing
+from hacoord.raft.core import Raft, Role, Timing
 from hacoord.raft.group import founding
 from hacoord.raft.leadership import Limits
 from hacoord.raft.messages import InstallSnapshot, Message, Ref
@@ -502,6 +502,7 @@ class Node:
             "now": time.time(),
             "version": __version__,
             "protocols": self._transport.protocols,
+            "alive": sorted(raft.alive()) if raft.role is Role.LEADER else None,
         }
 
     def _fault(self, fault: Mapping[str, object]) -> dict[str, object]:
