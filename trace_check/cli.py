@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Self
 
 from trace_check import adapters, coverage, page, report, runs
 from trace_check.adapters import FORMATS
@@ -26,7 +27,10 @@ from trace_check.verdict import BadInput, Edge, Result, Verdict
 
 
 class ProgressLine:
-    """Says on stderr how far a long replay is: on a terminal every half second in place, else a line every ten."""
+    """Says on stderr how far a long replay is: on a terminal every half second in place, else a line every ten.
+
+    Used in a `with` statement, whose end leaves the line to whatever comes next.
+    """
 
     def __init__(self, after: float = 1.0) -> None:
         """`after` some seconds there is something to say."""
@@ -34,6 +38,13 @@ class ProgressLine:
         self._began = time.monotonic()
         self._next = self._began + after
         self._shown = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._shown and self._tty:
+            print(file=sys.stderr)
 
     def replaying(self, events: int, done: int, total: int) -> None:
         """For replay."""
@@ -52,22 +63,19 @@ class ProgressLine:
         self._shown = True
         print(f"\r{text:<70}" if self._tty else text, end="" if self._tty else "\n", file=sys.stderr, flush=True)
 
-    def end(self) -> None:
-        """Leave the line to whatever comes next."""
-        if self._shown and self._tty:
-            print(file=sys.stderr)
-
 
 class StepLine:
-    """Says on a terminal what a long explanation is doing."""
+    """Says on a terminal what a long explanation is doing; used as a ProgressLine is."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self("")
 
     def __call__(self, what: str) -> None:
         if sys.stderr.isatty():
             print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Leave the line to whatever comes next."""
-        self("")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,9 +111,8 @@ def _replay(options: argparse.Namespace) -> int:
         raise BadInput("--follow goes with none of --allow-gaps, --jobs and --format")
     # A store that cannot be used is found before the work, not after it.
     with Store(options.db, write=True) if options.db else nullcontext() as store:
-        progress = ProgressLine(0.0 if options.follow else 1.0)
         results: Mapping[str, Result | BadInput]
-        try:
+        with ProgressLine(0.0 if options.follow else 1.0) as progress:
             if foreign:
                 found = adapters.replay(options.directory, foreign, graphs=options.graphs, progress=progress.replaying)
                 results = {found.cluster: found}
@@ -119,8 +126,6 @@ def _replay(options: argparse.Namespace) -> int:
                     progress=progress.replaying,
                     jobs=options.jobs,
                 )
-        finally:
-            progress.end()
         _show_all(results, as_json=options.json)
         for result in results.values():
             if store is not None and isinstance(result, Result):
@@ -157,48 +162,36 @@ def _show_all(results: Mapping[str, Result | BadInput], *, as_json: bool) -> Non
 
 
 def _explain(options: argparse.Namespace) -> int:
-    step = StepLine()
-    try:
+    with StepLine() as step:
         found = explain.explain(
             options.directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=step
         )
-    finally:
-        step.end()
     _show(explain.as_json(found) if options.json else explain.as_text(found))
     return found.result.verdict.exit_code
 
 
 def _shrink(options: argparse.Namespace) -> int:
-    step = StepLine()
-    try:
+    with StepLine() as step:
         result, shrunk = shrink.shrink(
             options.directory, options.out, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=step
         )
-    finally:
-        step.end()
     said = shrink.as_text(shrunk, options.out) if shrunk else "Nothing to shrink: no event is refused."
     _show(report.as_json(result) if options.json else f"{report.headline(result)}\n{said}")
     return result.verdict.exit_code
 
 
 def _report(options: argparse.Namespace) -> int:
-    progress = ProgressLine()
-    try:
+    with ProgressLine() as progress:
         result = page.write(options.directory, options.output, options.graphs, options.allow_gaps, progress.replaying)
-    finally:
-        progress.end()
     text = f"{report.headline(result)}\nDrawn in {options.output}"
     _show(report.as_json(result) if options.json else text)
     return result.verdict.exit_code
 
 
 def _tlc(options: argparse.Namespace) -> int:
-    progress = ProgressLine()
-    try:
+    with ProgressLine() as progress:
         told = progress.replaying
         result = audit(options.directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=told)
-    finally:
-        progress.end()
     _show(report.as_json(result) if options.json else report.as_text(result))
     return result.verdict.exit_code
 
@@ -222,13 +215,10 @@ def _coverage(options: argparse.Namespace) -> int:
         with Store(options.db or DEFAULT) as store:
             walked = store.walked()
     for directory in options.directory:
-        progress = ProgressLine()
-        try:
+        with ProgressLine() as progress:
             result = replay(
                 directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=progress.replaying
             )
-        finally:
-            progress.end()
         if result.verdict is not Verdict.HOLDS:
             print(f"trace-check: {directory}: {result.verdict.value}; counted up to there", file=sys.stderr)
         for view in result.coverage:
