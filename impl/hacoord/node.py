@@ -175,6 +175,11 @@ class Node:
         """The members of the group that this node goes by: name to "host:port"."""
         return {member.name: member.address for member in self._raft.log.group.current.members.values()}
 
+    def address_of(self, name: str) -> str | None:
+        """Where a member of that group is: "host:port"; None if it is no member."""
+        member = self._raft.log.group.current.members.get(name)
+        return member.address if member else None
+
     @property
     def address(self) -> Address:
         """Where this node listens: host and port."""
@@ -437,7 +442,7 @@ class Node:
             return
         cluster: dict[str, object] = {"cluster": self._storage.cluster, "founding": self._storage.members}
         self.membership.submit(
-            change, timeout, lambda outcome: self._reply(request, changed(outcome, cluster, self.members))
+            change, timeout, lambda outcome: self._reply(request, changed(outcome, cluster, self.address_of))
         )
 
     def _transfer(self, request: ClientRequest, to: str | None, timeout: float, force: bool) -> None:
@@ -474,7 +479,7 @@ class Node:
 
     def outcome(self, outcome: Outcome) -> dict[str, object]:
         """What became of a write or a read, as a reply that `Client` understands."""
-        return fate(outcome, self.members)
+        return fate(outcome, self.address_of)
 
     def status(self) -> dict[str, object]:
         """What `hacoord status` shows."""
@@ -489,7 +494,7 @@ class Node:
             "term": raft.term,
             "epoch": frontend.epoch,
             "leader": raft.leader,
-            "leader_address": self.members.get(raft.leader) if raft.leader else None,
+            "leader_address": self.address_of(raft.leader) if raft.leader else None,
             "last": raft.last,
             "commit": raft.commit_index,
             "image": raft.newest_image.base.last if raft.newest_image else 0,

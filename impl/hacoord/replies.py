@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from hacoord.ha.membership import Changed, ChangeUnknown
@@ -14,15 +14,15 @@ READ_LIMIT = 1 << 20
 """A reply to `read` holds entries of this many bytes at most, and always one if there is one."""
 
 
-def fate(outcome: Outcome, members: Mapping[str, str]) -> dict[str, object]:
-    """What became of a write or a read; `members` are the addresses by name."""
+def fate(outcome: Outcome, address_of: Callable[[str], str | None]) -> dict[str, object]:
+    """What became of a write or a read; `address_of` is where a member is."""
     match outcome:
         case Receipt():
             return {"receipt": asdict(outcome)}
         case ReadPoint():
             return {"point": asdict(outcome)}
         case NotLeader(leader=leader):
-            address = members.get(leader) if leader else None
+            address = address_of(leader) if leader else None
             return {"error": "not_leader", "reason": str(outcome), "leader": leader, "address": address}
         case Overloaded():
             return {"error": "overloaded", "reason": str(outcome)}
@@ -31,14 +31,16 @@ def fate(outcome: Outcome, members: Mapping[str, str]) -> dict[str, object]:
 
 
 def changed(
-    outcome: Changed | ChangeRefused | ChangeUnknown | NotLeader, cluster: dict[str, object], members: Mapping[str, str]
+    outcome: Changed | ChangeRefused | ChangeUnknown | NotLeader,
+    cluster: dict[str, object],
+    address_of: Callable[[str], str | None],
 ) -> dict[str, object]:
     """What became of a change of the group; `cluster` is what a node that joins needs to know of it."""
     match outcome:
         case Changed(index):
             return {"changed": index, **cluster}
         case NotLeader():
-            return fate(outcome, members)
+            return fate(outcome, address_of)
         case ChangeRefused():
             return {"error": "refused", "reason": str(outcome)}
         case ChangeUnknown():
