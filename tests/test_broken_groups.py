@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_broken_nodes import SEEDS, Patch, run
+from test_broken_nodes import Patch, assert_refused, run
 
 from hacoord.raft.changes import Changes
 from hacoord.raft.core import Raft
 from hacoord.raft.group import Configuration, Member, Part
 from hacoord.raft.leadership import Leadership
 from hacoord.raft.messages import Ref
-from trace_check import Verdict, assert_holds, replay
+from trace_check import assert_holds
 
 
 def do_not_wait_for_the_change_before(patch: Patch) -> None:
@@ -120,19 +120,9 @@ FAULTS: list[tuple[Callable[[Patch], None], int, set[str]]] = [
 def test_a_fault_is_refused(
     fault: Callable[[Patch], None], size: int, rules: set[str], tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    named = []
-    for seed in range(SEEDS):
-        with monkeypatch.context() as patch:
-            fault(patch)
-            unsafe = run(tmp_path / str(seed), size, seed, change_every=0.3)
-        result = replay(tmp_path / str(seed))
-        if unsafe:
-            assert result.verdict is Verdict.VIOLATION, f"seed {seed} was unsafe and accepted"
-        if result.violation:
-            named.append(result.violation.rule)
-            if rules & set(named):
-                return
-    pytest.fail(f"{fault.__doc__} Within {SEEDS} seeds only {set(named) or 'nothing'} was named, not {rules}")
+    assert_refused(
+        fault, rules, tmp_path, monkeypatch, lambda directory, seed: run(directory, size, seed, change_every=0.3)
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))

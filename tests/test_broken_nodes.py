@@ -352,6 +352,29 @@ def run(
     return simulation.unsafe
 
 
+def assert_refused(
+    fault: Callable[[Patch], None],
+    rules: set[str],
+    directory: Path,
+    monkeypatch: Patch,
+    life: Callable[[Path, int], bool],
+) -> None:
+    """Within SEEDS lives of a cluster with the fault a rule is named, and none that was unsafe is accepted."""
+    named = []
+    for seed in range(SEEDS):
+        with monkeypatch.context() as patch:
+            fault(patch)
+            unsafe = life(directory / str(seed), seed)
+        result = replay(directory / str(seed))
+        if unsafe:
+            assert result.verdict is Verdict.VIOLATION, f"seed {seed} was unsafe and accepted"
+        if result.violation:
+            named.append(result.violation.rule)
+            if rules & set(named):
+                return
+    pytest.fail(f"{fault.__doc__} Within {SEEDS} seeds only {set(named) or 'nothing'} was named, not {rules}")
+
+
 ALL = [*((*fault, None) for fault in FAULTS), *((*fault, 0.3) for fault in IMAGE_FAULTS)]
 
 
@@ -364,19 +387,9 @@ def test_a_fault_is_refused(
     tmp_path: Path,
     monkeypatch: Patch,
 ) -> None:
-    named = []
-    for seed in range(SEEDS):
-        with monkeypatch.context() as patch:
-            fault(patch)
-            unsafe = run(tmp_path / str(seed), size, seed, image_every=image_every)
-        result = replay(tmp_path / str(seed))
-        if unsafe:
-            assert result.verdict is Verdict.VIOLATION, f"seed {seed} was unsafe and accepted"
-        if result.violation:
-            named.append(result.violation.rule)
-            if rules & set(named):
-                return
-    pytest.fail(f"{fault.__doc__} Within {SEEDS} seeds only {set(named) or 'nothing'} was named, not {rules}")
+    assert_refused(
+        fault, rules, tmp_path, monkeypatch, lambda directory, seed: run(directory, size, seed, image_every=image_every)
+    )
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
