@@ -58,6 +58,8 @@ def test_nodes_are_restarted_one_after_the_other_under_a_writing_client(
     leader = cluster.leader()
     if old is not None:
         assert set(cluster.protocols(leader).values()) == {old}
+        with pytest.raises(RequestRefused, match="older version of hacoord: upgrade it first"):
+            cluster.asker.change("add_observer", "o1", address="127.0.0.1:1")
     settings.write_text(new)
     over = threading.Event()
     failures: list[str] = []

@@ -27,7 +27,7 @@ from hacoord.backup_service import BackupService
 from hacoord.checkpoint import Checkpoint
 from hacoord.config import Address, Config, ConfigError, parse_address
 from hacoord.exits import MEANING, Exit, NodeFailed, failures
-from hacoord.frames import HANDOVER_SINCE
+from hacoord.frames import CHANGES_SINCE, HANDOVER_SINCE
 from hacoord.frontends import view
 from hacoord.ha.frontend import Frontend, FrontendType
 from hacoord.ha.membership import Membership, parse_change
@@ -129,7 +129,9 @@ class Node:
         self.journal = Journal(self.frontend, config.batch, self._transport.wake, self._storage.read_image)
         self._checkpoint = Checkpoint(self._raft, self.journal, config.image, self._storage.stage)
         self._backups = BackupService(self._raft, self._checkpoint, self._storage)
-        self.membership = Membership(self.frontend, time.monotonic, self._transport.wake)
+        self.membership = Membership(
+            self.frontend, time.monotonic, self._transport.wake, lambda: self._transport.older_than(CHANGES_SINCE)
+        )
         self.protocol = HAProtocol(self.frontend, self.membership, time.monotonic, self._transport.wake)
         self._peers = Peers(self._raft, self._transport, 2 * config.election.timeout)
         self._drain = config.election.timeout
@@ -430,7 +432,7 @@ class Node:
 
     def _best_heir(self) -> str | None:
         """The voter to hand over to: one that answers, and whose version of the protocol knows how to be asked."""
-        able = [peer for peer, protocol in self._transport.protocols.items() if protocol >= HANDOVER_SINCE]
+        able = self._transport.connected - self._transport.older_than(HANDOVER_SINCE)
         return self._raft.best_heir(able)
 
     def _change(self, request: ClientRequest, fields: Mapping[str, object]) -> None:

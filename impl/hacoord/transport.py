@@ -123,6 +123,10 @@ class Transport:
         """The version of the protocol that each peer speaks, of those that messages can be sent to now."""
         return {dial.name: dial.open.protocol for dial in self._dials.values() if dial.open is not None}
 
+    def older_than(self, protocol: int) -> frozenset[str]:
+        """The connected peers that speak an older version of the protocol, to whom what is new in it can't be said."""
+        return frozenset(peer for peer, spoken in self.protocols.items() if spoken < protocol)
+
     @property
     def peers(self) -> frozenset[str]:
         """The nodes that this one dials, and lets in."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -87,12 +87,19 @@ class _Request:
 class Membership:
     """The changes that one node, the leader, makes. `submit` is for all threads; `turn` belongs to the loop."""
 
-    def __init__(self, frontend: Frontend, clock: Callable[[], float], wake: Callable[[], None]) -> None:
-        """`clock` is monotonic, in seconds; `wake` ends the loop's wait."""
+    def __init__(
+        self,
+        frontend: Frontend,
+        clock: Callable[[], float],
+        wake: Callable[[], None],
+        outdated: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
+        """`clock` is monotonic, in seconds; `wake` ends the loop's wait; `outdated` peers know of no changes."""
         self._frontend = frontend
         self._raft = frontend.raft
         self._clock = clock
         self._wake = wake
+        self._outdated = outdated
         self._lock = threading.Lock()
         self._closed = False
         self._requests: deque[_Request] = deque()
@@ -160,6 +167,8 @@ class Membership:
         name, address, force = change.name, change.address, change.force
         group = self._raft.log.group.current
         member = group.members.get(name)
+        if old := sorted(set(self._outdated()) - {name}):
+            raise ChangeRefused(f"{', '.join(old)} could not be told, with an older version of hacoord: upgrade it first")
         match change.action:
             case Action.JOIN | Action.ADD_OBSERVER:
                 part = Part.LEARNER if change.action is Action.JOIN else Part.OBSERVER
