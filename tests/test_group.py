@@ -295,6 +295,7 @@ def test_a_change_that_is_given_up_is_undone(stage: Stage) -> None:
     assert stage.cluster.leaders() == ["n1"]
 
 
+@pytest.mark.wrong_traces
 def test_who_goes_by_a_change_that_was_given_up_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Group, "truncate", lambda group, first: None)
     stage = Stage(tmp_path)

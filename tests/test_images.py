@@ -217,6 +217,7 @@ def test_who_took_an_image_over_reads_from_it(group: Group) -> None:
     read_after_an_install(group)
 
 
+@pytest.mark.wrong_traces
 def test_who_does_not_read_what_it_took_over_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = Disk.save
 

@@ -453,7 +453,7 @@ def test_another_clusters_node_at_a_members_address_is_no_member(
     tmp_path: Path, three: list[Running], secret: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for node in three[1:]:
-        shutil.rmtree(node.directory)
+        node.directory.rename(node.directory.with_suffix(".gone"))
     create(three[1].directory, cluster="others", node="n2", members={"n2": address_of(three[0].directory, "n2")})
     other = Running(three[1].directory).started()
     try:

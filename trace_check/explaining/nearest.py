@@ -137,13 +137,17 @@ class Search:
         edits = list(islice(self._edits(), MOST_EDITS + 1))
         tried = edits[:MOST_EDITS]
         helpful: list[Edit] = []
+        complete = len(edits) <= MOST_EDITS
+        begun = self._trials.events
         for number, edit in enumerate(tried, 1):
+            if self._trials.events - begun > MOST_EVENTS:
+                tried, complete = tried[: number - 1], False
+                break
             if self._promises(edit):
                 helpful.append(edit)
             if number % 100 == 0:
                 self._progress(f"{number:,} of {len(tried):,} single edits tried")
         helpful.sort(key=lambda e: (e.cost, not e.on_refused))
-        complete = len(edits) <= MOST_EDITS
         found: dict[str, Helps] = {}
         begun = self._trials.events
         for edit in helpful:
@@ -207,16 +211,20 @@ class Search:
         if size(self._read) <= LITTLE:
             return set()
         needs = Needs(self._read)
-        found: set[Key] = set()
-        todo = [*self._kept, *self._newest, key(self._refused)]
-        while todo:
-            at = todo.pop()
-            if at in self._events and at not in found:
-                found.add(at)
-                todo += needs.of(self._events[at])
-                todo.append(key(self._read[at[:2]][0]))
-        self._support = select(self._read, found)
         without = Edit("", 0, True, dropped=key(self._refused))
+        chosen = {key(self._refused): needs.closed([key(self._refused), *self._kept])}
+        chosen |= {at: needs.closed([at]) for at in self._newest if at not in self._kept}
+        while True:
+            found = set().union(*chosen.values())
+            self._support = select(self._read, found)
+            lacking = _first_refused(self._trials, without, self._support)
+            if lacking is None:
+                break
+            # The guess left out what this event stands on: do without it, and without those that stand on it.
+            fewer = {at: closed for at, closed in chosen.items() if lacking not in closed}
+            if key(self._refused) not in fewer or len(fewer) == len(chosen):
+                return set()
+            chosen = fewer
         refused = self._legal(without, self._support) and not self._legal(Edit("", 0, True), self._support)
         return found if refused else set()
 
@@ -271,6 +279,16 @@ def _legal(trials: Trials, edit: Edit, piece: Piece) -> bool:
     except BadInput:
         return False
     return replayed.result.violation is None and replayed.merge.events == size(edited)
+
+
+def _first_refused(trials: Trials, edit: Edit, piece: Piece) -> Key | None:
+    """The event of a piece that is refused with an edit; None also when that cannot be said."""
+    edited = edit.apply(piece)
+    try:
+        violation = trials.judge(edited).result.violation
+    except BadInput:
+        return None
+    return key(first_read(violation.where, edited)) if violation and violation.where else None
 
 
 def _then(trials: Trials, edit: Edit, all_there_is: Piece, describe: Describe) -> str:

@@ -5,7 +5,7 @@ Only a guess: the checker judges every piece made from it, and what is missing i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from trace_check.explaining.piece import File, Key, Piece, age, cites, events_of, key
 from trace_check.schema import Event
@@ -33,6 +33,7 @@ class Needs:
                 case "Campaign":
                     self._candidacies.setdefault((event["node"], term), key(event))
         self._needs: dict[Key, tuple[Key, ...]] = {}
+        self._first = {file: key(events[0]) for file, events in piece.items()}
         self._node = ""
         for file in sorted(piece, key=lambda f: (f[0], age(f))):
             self._file(file, piece[file])
@@ -40,6 +41,18 @@ class Needs:
     def of(self, event: Event) -> tuple[Key, ...]:
         """What one event needs."""
         return self._needs[key(event)]
+
+    def closed(self, keys: Iterable[Key]) -> set[Key]:
+        """Some events with all that they need, and the first event of each one's file."""
+        found: set[Key] = set()
+        todo = list(keys)
+        while todo:
+            at = todo.pop()
+            if at in self._needs and at not in found:
+                found.add(at)
+                todo += self._needs[at]
+                todo.append(self._first[at[:2]])
+        return found
 
     def _file(self, file: File, events: list[Event]) -> None:
         if file[0] != self._node:
@@ -59,7 +72,7 @@ class Needs:
             found.discard(at)
             self._needs[at] = tuple(sorted(found))
             self._last[name] = at
-            if name in ("Start", "Store"):
+            if name in ("Start", "Store", "Install"):
                 self._shown[event["last"], event["last_term"]] = at
             elif name in ("Campaign", "Grant"):
                 self._votes[event["term"]] = at
@@ -86,10 +99,12 @@ class Needs:
                 yield from self._known(self._wins.get(term))
                 yield from self._position(event)
             case "Commit":
-                yield from self._before("Store" if "leader_commit" in event else "Append")
-            case "Activate" | "Ack":
+                yield from self._before("Store" if "leader_commit" in event else "Append", "Install")
+            case "Activate" | "Ack" | "ReadStart" | "ReadServe":
                 yield from self._known(self._wins.get(term))
                 yield from self._before("Commit", "Activate")
+            case "Image":
+                yield from self._before("Commit", "Install")
             case "Lose":
                 yield from self._known(self._wins.get(term))
 
