@@ -168,7 +168,7 @@ class Membership:
         group = self._raft.log.group.current
         member = group.members.get(name)
         if old := sorted(set(self._outdated()) - {name}):
-            raise ChangeRefused(f"{', '.join(old)} has an older version of hacoord: upgrade it first, as it can't be told")
+            raise ChangeRefused(f"{', '.join(old)} has an older version of hacoord: upgrade it first, to be told")
         match change.action:
             case Action.JOIN | Action.ADD_OBSERVER:
                 part = Part.LEARNER if change.action is Action.JOIN else Part.OBSERVER
