@@ -234,8 +234,8 @@ def keep(model: tlc.Model, directory: Path, seed: int) -> bool:
     options = tlc.simulation(model, seed) if model.behaviours else []
     if family.startswith(tlc.FAMILIES):
         write(directory, run(module, config, *options))
-    elif family == "Accepted":
-        write_accepted(directory, model.name, explore(module, config, "", *options))
+    elif family in ("Accepted", "Images"):
+        write_accepted(directory, model.name, explore(module, config, what_is_seen(model), *options))
     else:
         return False
     return True
@@ -302,10 +302,14 @@ def export_wrong(model: tlc.Model, directory: Path) -> State:
 
 def export_accepted(model: tlc.Model, directory: Path) -> State:
     guard = directory.name
-    seen = NAMED_LINES if model.name.startswith("Images") else ""
-    behaviour = explore(tlc.SPEC / model.module, (tlc.SPEC / model.config).read_text(), seen)
+    behaviour = explore(tlc.SPEC / model.module, (tlc.SPEC / model.config).read_text(), what_is_seen(model))
     write_accepted(directory, model.name, as_expected(model, behaviour))
     return {"violates": model.violates, "length": model.length, "refused_by": ASKED_BEFORE.get(guard, guard)}
+
+
+def what_is_seen(model: tlc.Model) -> str:
+    """What `explore` adds to a model whose steps TLC would not name."""
+    return NAMED_LINES if model.name.startswith("Images") else ""
 
 
 def as_expected(model: tlc.Model, behaviour: Behaviour) -> Behaviour:

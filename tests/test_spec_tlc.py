@@ -206,10 +206,14 @@ def test_a_wrong_protocol_must_go_wrong_as_recorded(tmp_path: Path, changes: dic
 @with_tlc
 @pytest.mark.parametrize(
     ("name", "rule"),
-    [("HACoordinationHalf", "ElectionQuorum"), ("AcceptedWithoutVoteOnce", "VoteOnce")],
+    [
+        ("HACoordinationHalf", "ElectionQuorum"),
+        ("AcceptedWithoutVoteOnce", "VoteOnce"),
+        ("ImagesWithoutInstallCited", "InstallCited"),
+    ],
 )
 def test_a_violation_that_nobody_expects_is_kept_as_a_trace(tmp_path: Path, name: str, rule: str) -> None:
-    table = table_with(tmp_path / "table.json", name, length=6)
+    table = table_with(tmp_path / "table.json", name, length=6, size="quick")
     done = run("check", "--table", table, "--keep", tmp_path)
     assert done.returncode == 1
     if "needs TLC 1.8.0" in done.stdout:
