@@ -17,6 +17,7 @@ from trace_check.explaining.needs import Needs
 from trace_check.explaining.piece import (
     Key,
     Piece,
+    Replayed,
     Trials,
     causal_order,
     cites,
@@ -272,32 +273,40 @@ def break_circle(read: Piece, whole: Piece | None, support: Piece, trials: Trial
     return Nearest(tuple(sorted(helps, key=lambda h: bool(h.then))), len(edits), True, None, whole is not None)
 
 
-def _legal(trials: Trials, edit: Edit, piece: Piece) -> bool:
+def _judged(trials: Trials, edit: Edit, piece: Piece) -> tuple[Piece, Replayed] | None:
+    """The piece with an edit, and what the checker says of it; None if what is left is no trace."""
     edited = edit.apply(piece)
     try:
-        replayed = trials.judge(edited)
+        return edited, trials.judge(edited)
     except BadInput:
+        return None
+
+
+def _legal(trials: Trials, edit: Edit, piece: Piece) -> bool:
+    judged = _judged(trials, edit, piece)
+    if judged is None:
         return False
+    edited, replayed = judged
     return replayed.result.violation is None and replayed.merge.events == size(edited)
 
 
 def _first_refused(trials: Trials, edit: Edit, piece: Piece) -> Key | None:
     """The event of a piece that is refused with an edit; None also when that cannot be said."""
-    edited = edit.apply(piece)
-    try:
-        violation = trials.judge(edited).result.violation
-    except BadInput:
+    judged = _judged(trials, edit, piece)
+    if judged is None:
         return None
+    edited, replayed = judged
+    violation = replayed.result.violation
     return key(first_read(violation.where, edited)) if violation and violation.where else None
 
 
 def _then(trials: Trials, edit: Edit, all_there_is: Piece, describe: Describe) -> str:
     """What is refused with this edit in all there is, "" for nothing."""
-    edited = edit.apply(all_there_is)
-    try:
-        violation = trials.judge(edited).result.violation
-    except BadInput:
+    judged = _judged(trials, edit, all_there_is)
+    if judged is None:
         return "what is left is no trace"
+    edited, replayed = judged
+    violation = replayed.result.violation
     if violation is None or violation.where is None:
         return violation.rule if violation else ""
     event = first_read(violation.where, edited)

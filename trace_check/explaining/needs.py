@@ -38,10 +38,6 @@ class Needs:
         for file in sorted(piece, key=lambda f: (f[0], age(f))):
             self._file(file, piece[file])
 
-    def of(self, event: Event) -> tuple[Key, ...]:
-        """What one event needs."""
-        return self._needs[key(event)]
-
     def closed(self, keys: Iterable[Key]) -> set[Key]:
         """Some events with all that they need, and the first event of each one's file."""
         found: set[Key] = set()

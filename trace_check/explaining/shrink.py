@@ -166,8 +166,8 @@ class Shrinker:
         refused = key(first_read(violation.where, smaller)) if violation.where else None
         return likeness(violation, refused) == self._wanted
 
-    def closed(self, keep: Iterable[Key], needs: Needs | None = None) -> set[Key]:
-        """With everything that is cited, and each file's first event; with `needs`, all the guess names too."""
+    def closed(self, keep: Iterable[Key]) -> set[Key]:
+        """With everything that is cited, and each file's first event."""
         found: set[Key] = set()
         todo = list(keep)
         while todo:
@@ -176,7 +176,7 @@ class Shrinker:
                 continue
             found.add(at)
             todo.append(self._starts[at[:2]])
-            todo += needs.of(event) if needs else cites(event)
+            todo += cites(event)
         return found
 
     def guess(self) -> set[Key]:
@@ -185,18 +185,17 @@ class Shrinker:
         Each round looks for the shortest end of the run that, added to what is known to be needed, suffices; its first
         event is needed, then.
         """
-        needs = self._needs
         order = [key(e) for e in self._order]
         needed = self._one_file_each()
         if self._refused:
             needed.add(self._refused)
         reach = len(order)
         while self._left():
-            if self.refuses(kept := self.closed(needed, needs)):
+            if self.refuses(kept := self._needs.closed(needed)):
                 return kept
 
             def suffices(count: int, needed: set[Key] = needed) -> bool:
-                return self.refuses(self.closed({*needed, *order[len(order) - count :]}, needs))
+                return self.refuses(self._needs.closed({*needed, *order[len(order) - count :]}))
 
             known, count = 0, 1
             while count < reach and not suffices(count):
