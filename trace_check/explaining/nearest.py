@@ -38,6 +38,8 @@ MOST_EDITS = 3_000
 MOST_EVENTS = 1_000_000
 # Up to this many events, everything that was read is judged for every edit.
 LITTLE = 1_000
+# So that of a little trace every edit is tried.
+MOST_TRIED = MOST_EDITS * LITTLE
 NEAR = 20
 HEARD = ", and had heard of it"
 RELATED = ("Campaign", "Grant", "Win", "Append", "Store", "Commit", "Ack")
@@ -141,7 +143,7 @@ class Search:
         complete = len(edits) <= MOST_EDITS
         begun = self._trials.events
         for number, edit in enumerate(tried, 1):
-            if self._trials.events - begun > MOST_EVENTS:
+            if self._trials.events - begun > MOST_TRIED:
                 tried, complete = tried[: number - 1], False
                 break
             if self._promises(edit):
