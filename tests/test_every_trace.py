@@ -27,7 +27,7 @@ def test_a_wrong_line_or_a_file_that_others_cite_and_is_not_there_fails(tmp_path
     victim = next((tmp_path / "n1").iterdir())
     text = victim.read_text()
     victim.write_text(text.replace('"event":"Store"', '"event":"Lose"', 1))
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="VIOLATION"):
         judge_all(tmp_path)
     rmtree(tmp_path / JUDGED)
     victim.unlink()

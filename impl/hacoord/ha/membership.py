@@ -92,7 +92,7 @@ class Membership:
         frontend: Frontend,
         clock: Callable[[], float],
         wake: Callable[[], None],
-        outdated: Callable[[], Iterable[str]] = tuple,
+        outdated: Callable[[], Iterable[str]],
     ) -> None:
         """`clock` is monotonic, in seconds; `wake` ends the loop's wait; `outdated` peers know of no changes."""
         self._frontend = frontend
@@ -168,7 +168,9 @@ class Membership:
         group = self._raft.log.group.current
         member = group.members.get(name)
         if old := sorted(set(self._outdated()) - {name}):
-            raise ChangeRefused(f"{', '.join(old)} has an older version of hacoord: upgrade it first, to be told")
+            raise ChangeRefused(
+                f"{', '.join(old)} would not be told of a change, with an older version of hacoord: upgrade it first"
+            )
         match change.action:
             case Action.JOIN | Action.ADD_OBSERVER:
                 part = Part.LEARNER if change.action is Action.JOIN else Part.OBSERVER
