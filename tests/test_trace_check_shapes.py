@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hacoord.sim import Faults, Simulation
 from trace_check import BadInput
-from trace_check.decode import Decoder
+from trace_check.decode import KEPT, Decoder, Texts
 from trace_check.parts import Part
 from trace_check.read import sources_in
 from trace_check.schema import ANSWERS, CLIENT_EVENTS, EVENTS, NODE_EVENTS, OPTIONAL, REFERENCES, VERSION, Kind
@@ -26,7 +26,7 @@ PREFIX = json.dumps(IDENTITY, separators=(",", ":"))[:-1].encode() + b","
 
 def outcome(data: bytes, *, client: bool, allow_gaps: bool = False, fast: bool = True) -> tuple[str, bool]:
     """What comes of a chunk that should begin with event 1, and whether it took the slow path."""
-    decoder = Decoder({**IDENTITY, "event": ""}, client=client, allow_gaps=allow_gaps)
+    decoder = Decoder({**IDENTITY, "event": ""}, Texts(client=client), client=client, allow_gaps=allow_gaps)
     slow: list[int] = []
     line_by_line = decoder._line_by_line
 
@@ -37,12 +37,12 @@ def outcome(data: bytes, *, client: bool, allow_gaps: bool = False, fast: bool =
     decoder._line_by_line = counted  # type: ignore[method-assign]
     part = Part(Path("x.ndjson"), b"", 1, 0)
     try:
-        events, gap = (decoder.events if fast else counted)(part, data, 1)
+        (events, times), gap = (decoder.lines if fast else counted)(part, data, 1)
     except BadInput as error:
         return f"refused: {error}", bool(slow)
-    # The fast path leaves out what all lines share. As text, since True == 1 and 1.0 == 1.
-    own = [{k: v for k, v in sorted(e.items()) if k not in IDENTITY} for e in events]
-    return repr((own, gap)), bool(slow)
+    # As text, since True == 1 and 1.0 == 1.
+    own = [sorted(e.items()) for e in events]
+    return repr((own, [int(ts.removeprefix(b'"ts":')) for ts in times], gap)), bool(slow)
 
 
 def same(data: bytes, *, client: bool, allow_gaps: bool = False) -> str:
@@ -179,14 +179,14 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_hacoord_writes_is_read_fast(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(_self: Decoder, part: Part, data: bytes, seq: int) -> None:
         lines = data[:-1].split(b"\n")
-        texts = [b"{" + line[line.index(b'"seq"') :] for line in lines]
+        texts = [b"{" + line[line.index(b'"event"') :] for line in lines]
         pytest.fail(f"{next(t for t in texts if not (NODE_LINES.fullmatch(t) or CLIENT_LINES.fullmatch(t)))!r}")
 
     monkeypatch.setattr(Decoder, "_line_by_line", slow)
     seen: set[str] = set()
     for source in sources_in(simulated):
         while chunk := source.reader.read():
-            seen |= {e["event"] for e in chunk.events}
+            seen |= {e["event"] for e in chunk.lines.events}
         source.reader.close()
     assert {"Start", "Grant", "Win", "Append", "Store", "Commit", "Ack", "ReadServe", "Invoke", "Ok"} <= seen
 
@@ -207,6 +207,43 @@ def test_changed_bytes_are_read_as_the_slow_path_reads_them(simulated: Path, dat
         )
         chunk = chunk[:at] + piece + chunk[at + data.draw(st.integers(0, 1)) : -1] + b"\n"
     same(chunk, client="client" in path.name)
+
+
+# --- texts decoded once ----------------------------------------------------------------------------------------------
+
+
+def test_a_text_is_decoded_once_whichever_lines_say_it() -> None:
+    texts = Texts(client=False)
+    lose, stay = b'"event":"Lose","term":1}', b'"event":"Lose","term":2}'
+    first = texts.events([lose, stay, lose])
+    again = texts.events([stay])
+    assert first is not None
+    assert again is not None
+    assert [e["term"] for e in first] == [1, 2, 1]
+    assert first[0] is first[2]
+    assert again[0] is first[1]
+
+
+def test_what_a_client_says_is_refused_of_a_node(tmp_path: Path) -> None:
+    said = b'"event":"Invoke","term":0,"op":"w"}\n'
+    node = PREFIX.replace(b"n1", b"n2")
+    start = {"term": 0, "vote": None, "last": 0, "last_term": 0, "digest": "0" * 16, "disk": "d", "voters": ["n2"]}
+    begin = b'"seq":1,"ts":5,"event":"Start",' + json.dumps(start, separators=(",", ":")).encode()[1:] + b"\n"
+    (tmp_path / "client.ndjson").write_bytes(PREFIX + b'"seq":1,"ts":5,' + said)
+    (tmp_path / "node.ndjson").write_bytes(node + begin + node + b'"seq":2,"ts":6,' + said)
+    client, other = sources_in(tmp_path)
+    assert client.load()
+    with pytest.raises(BadInput, match=r"node\.ndjson:2: Invoke in a file of a node"):
+        other.load()
+    client.reader.close()
+    other.reader.close()
+
+
+def test_texts_are_forgotten_in_time() -> None:
+    texts = Texts(client=False)
+    for term in range(3 * KEPT // 100):
+        assert texts.events([b'"event":"Transfer","term":%d,"to":"%s"}' % (term, b"x" * 100)]) is not None
+        assert len(texts._known) * 100 < 2 * KEPT
 
 
 # --- what somebody might try -----------------------------------------------------------------------------------------

@@ -11,7 +11,15 @@ from trace_check.parts import Part
 from trace_check.schema import Event
 from trace_check.verdict import BadInput
 
-_BETWEEN = b"\n,{"
+# Bytes of text whose events are kept.
+KEPT = 1 << 21
+
+
+class Lines(NamedTuple):
+    """What some lines say, as events without `schema.OF_THE_LINE`; and when: of each the text `"ts":5`."""
+
+    events: list[Event]
+    times: list[bytes]
 
 
 class Chunk(NamedTuple):
@@ -20,42 +28,76 @@ class Chunk(NamedTuple):
     part: int
     start: int
     size: int
-    events: list[Event]
+    lines: Lines
     read_bytes: int
+
+
+class Texts:
+    """What lines say, each text decoded once: what a leader sends to many is written down by all in the same words.
+
+    So events of several lines may be one object, and nobody may change them.
+    """
+
+    def __init__(self, *, client: bool) -> None:
+        """For the files of clients, or of nodes."""
+        self._shape = shapes.CLIENT_LINES if client else shapes.NODE_LINES
+        self._known: dict[bytes, Event] = {}
+        self._size = 0
+
+    def events(self, texts: Sequence[bytes]) -> list[Event] | None:
+        """The events of lines from their `"event"` on; None unless all are of the usual shape."""
+        known = self._known
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            # Each newline here is one of these, so what matches between two of them is one line's.
+            text = b"[{" + b"\n,{".join(new) + b"]"
+            if not self._shape.fullmatch(text, 1, len(text) - 1):
+                return None
+            try:
+                events = json.loads(text)
+            except ValueError:
+                return None
+            known.update(zip(new, events, strict=True))
+            self._size += len(text)
+        found = [known[text] for text in texts]
+        if self._size > KEPT:
+            known.clear()
+            self._size = 0
+        return found
 
 
 class Decoder:
     """Lines to events, for one incarnation of a node or client."""
 
-    def __init__(self, identity: Event, *, client: bool, allow_gaps: bool) -> None:
-        """`identity` has what all its events share: any of them will do."""
+    def __init__(self, identity: Event, texts: Texts, *, client: bool, allow_gaps: bool) -> None:
+        """`identity` has what all its events share: any of them will do. `texts` is for all files of its kind."""
         self.client = client
         self.allow_gaps = allow_gaps
         self.identity = {field: identity[field] for field in ("v", "cluster", "node", "inc")}
-        self._lines = shapes.CLIENT_LINES if client else shapes.NODE_LINES
-        # What a writer puts before `seq` on every line; lines that all begin so are decoded together.
-        prefix = json.dumps(self.identity, separators=(",", ":"))[:-1].encode() + b","
-        self._begin = prefix
-        self._between = b"\n" + prefix
+        self._texts = texts
+        # What a writer puts before `seq` on every line.
+        self._begin = json.dumps(self.identity, separators=(",", ":"))[:-1].encode() + b","
 
-    def events(self, part: Part, data: bytes, seq: int) -> tuple[list[Event], str | None]:
-        """The events of whole lines, the first of which should be `seq`; and the gap after them, if one is allowed.
+    def lines(self, part: Part, data: bytes, seq: int) -> tuple[Lines, str | None]:
+        """What whole lines say, the first of which should be `seq`; and the gap after them, if one is allowed.
 
         Raises BadInput.
         """
-        # The beginning that all lines share is taken out. How much shorter that makes the text tells whether they all
-        # had it; then each newline left is one of these, and what matches between two of them is a line.
-        lines = data.count(b"\n")
-        text = b"{" + data[len(self._begin) : -1].replace(self._between, _BETWEEN)
-        shorter = len(self._begin) + (lines - 1) * (len(self._between) - len(_BETWEEN))
-        if data.startswith(self._begin) and len(data) - len(text) == shorter and self._lines.fullmatch(text):
-            try:
-                events: list[Event] = json.loads(b"[" + text + b"]")
-            except ValueError:
-                events = []
-            if [event["seq"] for event in events] == list(range(seq, seq + lines)):
-                return events, None
-        return self._line_by_line(part, data, seq)
+        return self._usual(data[:-1].split(b"\n"), seq) or self._line_by_line(part, data, seq)
+
+    def _usual(self, lines: Sequence[bytes], seq: int) -> tuple[Lines, None] | None:
+        """The fast path, for lines that begin with the same words, `seq` and `ts` and are of the usual shape."""
+        begin = self._begin
+        # If the first and the last of them by alphabet begin so, all do.
+        if not (min(lines).startswith(begin) and max(lines).startswith(begin)):
+            return None
+        skip = len(begin)
+        columns = list(zip(*[line[skip:].split(b",", 2) for line in lines], strict=False))
+        due = ",".join([f'"seq":{n}' for n in range(seq, seq + len(lines))]).encode()
+        if len(columns) != 3 or b",".join(columns[0]) != due or not shapes.TIMES.fullmatch(b",".join(columns[1])):
+            return None
+        events = self._texts.events(columns[2])
+        return None if events is None else (Lines(events, list(columns[1])), None)
 
     def gap(self, place: str, seq: int, due: int, after: str = "") -> str:
         """What to say of missing events, if they may be missing. Raises BadInput if not."""
@@ -64,9 +106,10 @@ class Decoder:
             raise BadInput(f"{problem} (with --allow-gaps, judge what comes before)")
         return f"{problem}; the rest was left out"
 
-    def _line_by_line(self, part: Part, data: bytes, seq: int) -> tuple[list[Event], str | None]:
+    def _line_by_line(self, part: Part, data: bytes, seq: int) -> tuple[Lines, str | None]:
         """The slow path, to accept any order of fields and to name the line that is wrong."""
         events: list[Event] = []
+        times: list[bytes] = []
         for line in data[:-1].split(b"\n"):
             due = seq + len(events)
             place = f"{part.path}:{due - part.first + 1}"
@@ -75,9 +118,10 @@ class Decoder:
             if problem:
                 raise BadInput(f"{place}: {problem}")
             if event["seq"] != due:
-                return events, self.gap(place, event["seq"], due)
-            events.append(event)
-        return events, None
+                return Lines(events, times), self.gap(place, event["seq"], due)
+            times.append(b'"ts":%d' % event["ts"])
+            events.append({field: value for field, value in event.items() if field not in schema.OF_THE_LINE})
+        return Lines(events, times), None
 
     def _stranger(self, event: Event) -> str | None:
         """Why a well-formed event does not belong into this file."""
@@ -127,11 +171,11 @@ class Reader:
                 continue
             data = part.read()
             if data:
-                events, self.gap = self._decoder.events(part, data, self._due)
-                chunk = Chunk(self.at, self._start, len(data), events, self._left_behind + part.position)
+                lines, self.gap = self._decoder.lines(part, data, self._due)
+                chunk = Chunk(self.at, self._start, len(data), lines, self._left_behind + part.position)
                 self._start += len(data)
-                self._due += len(events)
-                if events:
+                self._due += len(lines.events)
+                if lines.events:
                     return chunk
             elif self.at + 1 == len(self._parts):
                 return None

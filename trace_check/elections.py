@@ -145,7 +145,7 @@ class Elections:
         if event["epoch"] != leader.epoch:
             appended = f"epoch {leader.epoch}, as appended in term {node.term}"
             raise Refused("EpochConsecutive", appended, f"epoch {event['epoch']}")
-        leader.activated_ts = event["ts"]
+        leader.activated_ts = source.ts(source.consumed)
 
     def lose(self, source: Source, event: Event) -> None:
         """A node stops leading."""
@@ -153,7 +153,7 @@ class Elections:
         node = cluster.enter(source, event["term"])
         cluster.frontend(node, "Lose")
         cluster.leads(node, node.term, "LeaderAppends", "Lose")
-        cluster.lose(node, event["ts"])
+        cluster.lose(node, source.ts(source.consumed))
 
     def transfer(self, source: Source, event: Event) -> None:
         """A frontend that does not lead changes its type."""

@@ -95,33 +95,34 @@ class Logs:
         leader = tree.leaders.get(term)
         if leader is None:
             raise Refused("StoreOnLeaderLog", f"a leader of term {term} whose log this is", "no winner of that term")
+        reach = self._reach(source, leader)
         if last_term == term:
-            on_log = leader.first <= last <= self._reach(source, leader)
+            on_log = leader.first <= last <= reach
         else:
-            self._reach(source, leader)
             on_log = tree.exists(last, last_term) and tree.is_prefix(last, last_term, leader.base, leader.base_term)
         # What a Start has shown to be in the log needs no hearing of: it came before the crash.
         if not on_log and not self._own(node, leader, last, last_term):
             raise Refused(
                 "StoreOnLeaderLog",
                 f"a position on the log of {leader.node}, leader of term {term}, as far as {node.name} has heard: "
-                f"{leader.base} of term {leader.base_term}, or up to {self._reach(source, leader)} of term {term}",
+                f"{leader.base} of term {leader.base_term}, or up to {reach} of term {term}",
                 f"{last} of term {last_term}",
             )
-        if node.name not in leader.configuration.members:
+        if node.name not in leader.configurations[-1][1].members:
             self.gone(node, leader, last)
         if node.image < tree.root:
             first = f"an Install of entries 1 to {tree.root}, with which all logs begin, before a Store of {node.name}"
             raise Refused("SameFounding", first, f"a Store up to {last}")
-        stored = node.stored, node.stored_term
         if term == node.stored_under:
-            forgets = last < stored[0]
+            forgets = last < node.stored
         else:
+            stored = node.stored, node.stored_term
             forgets = (last, last_term) != stored and tree.is_prefix(last, last_term, *stored)
         if forgets:
             raise Refused(
                 "NothingForgotten",
-                f"the log of {node.name} to end at {stored[0]} of term {stored[1]}, which it had stored, or beyond",
+                f"the log of {node.name} to end at {node.stored} of term {node.stored_term}, which it had stored, or "
+                "beyond",
                 f"its end at {last} of term {last_term}",
             )
         if self._known.get((last, last_term)) != event["digest"]:
@@ -143,6 +144,8 @@ class Logs:
 
     def _reach(self, source: Source, leader: Leader) -> int:
         """How far the leader had appended by its newest event that this incarnation has heard."""
+        if leader.source is source or source.heard[leader.node] >= leader.append_code:
+            return leader.last
         reach = self._cluster.reach(source, leader)
         if reach < 0:
             won = f"to have heard of the Win of {leader.node} in term {leader.term}"
@@ -167,11 +170,11 @@ class Logs:
             cluster.enter(source, term)
         before = node.committed
         runs = event["runs"]
-        last, last_term = runs[0][1:] if len(runs) == 1 else (0, 0)
+        first, last, last_term = runs[0] if len(runs) == 1 else (0, 0, 0)
         if not (
             # The common case, more of the node's newest run, told from the rest at a glance.
             last_term == node.committed_term == node.end_term
-            and runs[0][0] == before + 1 <= last <= node.end
+            and first == before + 1 <= last <= node.end
             and last_term
             and "epochs" not in event
         ):

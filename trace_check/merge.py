@@ -9,7 +9,8 @@ is there for tests to try.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Protocol
 
 from trace_check.nodes import Cluster
@@ -18,7 +19,8 @@ from trace_check.starts import Starts, Wait
 from trace_check.stuck import Blocked
 from trace_check.verdict import BadInput, Counts, Coverage, Failover
 
-# Events of one file in a row. Files that run side by side find what they cite in chunks still at hand.
+# Events of one file in a row, at most: files that run side by side find what they cite in chunks still at hand. Where a
+# chunk ends has no say, so that files cut into parts have the order of whole ones.
 TURN = 256
 # Turns between two words about progress; thousands of events.
 TELL_EVERY = 1_024
@@ -74,6 +76,7 @@ class Merge:
         self._last[source.node] = source
         self._by_inc[source.inc] = source
         self._judge.add(source)
+        source.turns = self._turns(source)
         for other in self._waiting():
             if other.waiting_for is not None and other.waiting_for[:2] == [source.node, source.inc]:
                 other.waiting_for = None
@@ -87,13 +90,12 @@ class Merge:
     def run(self, progress: Callable[[], None], stop: Callable[[], bool] = lambda: False) -> None:
         """Judge everything that is ready; `progress` is called and `stop` asked now and then. Raises Refused."""
         ready, pick = self._ready, self._pick
-        limit = TURN if pick is None else 1
         turns = 0
         while ready or self._unpark():
             if pick is not None:
                 ready.rotate(-pick(len(ready)))
             self.current = source = ready.popleft()
-            self._turn(source, limit)
+            next(source.turns, None)
             if self._parked:
                 self._unpark()
             turns += 1
@@ -127,55 +129,49 @@ class Merge:
         ready = set(self._ready)
         return [s for s in self._sources if s.waiting_for is not None and not s.finished and s not in ready]
 
-    def _turn(self, source: Source, limit: int) -> None:
-        """Judge up to `limit` events of one file, until one has to wait."""
-        if not source.consumed and not self._may_start(source):
-            return
-        source.waiting_for = None
-        handlers, by_inc, heard, awaited = source.handlers, self._by_inc, source.heard, source.awaited
-        batch, seq = source.batch, source.consumed
-        at = seq + 1 - source.first
-        for _ in range(limit):
-            try:
-                event = batch[at]
-            except IndexError:
-                if not source.load():
-                    self._dry(source)
+    def _turns(self, source: Source) -> Iterator[None]:
+        """Judge the events of one file, in turns that end where one has to wait, or after a while."""
+        by_inc, heard, awaited, ready = self._by_inc, source.heard, source.awaited, self._ready
+        handlers, turn = source.handlers, TURN if self._pick is None else 1
+        seq = 0
+        while True:
+            while not source.load():
+                if not source.growing:
+                    self._finish(source)
                     return
-                batch, at = source.batch, seq + 1 - source.first
-                event = batch[at]
-            if "after" in event:
-                for reference in event["after"]:
-                    node, inc, newest = reference
-                    other = by_inc.get(inc)
-                    if other is None or other.node != node:
-                        other = self._by_name.get(node, {}).get(inc)
-                        if other is None:
-                            source.waiting_for = reference
-                            return
-                    # Early for an event that has to wait; but nothing asks before it is judged.
-                    code = other.base + newest
-                    if code > heard[other.node]:
-                        heard[other.node] = code
-                    if other.consumed < newest:
-                        source.waiting_for = reference
-                        other.awaited.setdefault(newest, []).append(source)
-                        return
-            at += 1
-            source.consumed = seq = seq + 1
-            handlers[event["event"]](source, event)
-            if seq in awaited:
-                self._ready.extend(awaited.pop(seq))
-        self._ready.append(source)
-
-    def _may_start(self, source: Source) -> bool:
-        if not source.batch and not source.load():
-            self._dry(source)
-            return False
-        wait = None if source.client else self._judge.starts.waits_for(source, source.batch[0])
-        if wait is not None:
-            self._parked[source] = wait
-        return wait is None
+                self._judge.may_pause(source)
+                self._idle.append(source)
+                yield
+            if not seq and not source.client:
+                wait = self._judge.starts.waits_for(source, source.batch[0])
+                if wait is not None:
+                    self._parked[source] = wait
+                    yield
+            # A file that grows may have had its chunk lengthened.
+            for event in islice(source.batch, seq + 1 - source.first, None):
+                if "after" in event:
+                    for reference in event["after"]:
+                        node, inc, newest = reference
+                        other = by_inc.get(inc)
+                        if other is None or other.node != node:
+                            while (other := self._by_name.get(node, {}).get(inc)) is None:
+                                source.waiting_for = reference
+                                yield
+                        code = other.base + newest
+                        if code > heard[node]:
+                            if other.consumed < newest:
+                                source.waiting_for = reference
+                                other.awaited.setdefault(newest, []).append(source)
+                                yield
+                                source.waiting_for = None
+                            heard[node] = code
+                source.consumed = seq = seq + 1
+                handlers[event["event"]](source, event)
+                if seq in awaited:
+                    ready.extend(awaited.pop(seq))
+                if not seq % turn:
+                    ready.append(source)
+                    yield
 
     def _unpark(self) -> bool:
         """Take up the Starts that can now be judged."""
@@ -184,14 +180,6 @@ class Merge:
             del self._parked[source]
         self._ready.extend(again)
         return bool(again)
-
-    def _dry(self, source: Source) -> None:
-        """There are no more events: at the end, or for now."""
-        if source.growing:
-            self._judge.may_pause(source)
-            self._idle.append(source)
-        else:
-            self._finish(source)
 
     def _finish(self, source: Source) -> None:
         source.finished = True

@@ -11,13 +11,13 @@ import zlib
 from array import array
 from bisect import bisect_right, insort
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trace_check import parts, schema
-from trace_check.decode import Chunk, Decoder, Reader, parse
+from trace_check.decode import Chunk, Decoder, Lines, Reader, Texts, parse
 from trace_check.parts import Part, first_line, trace_files
 from trace_check.schema import Event, Reference
 from trace_check.verdict import BadInput, Where
@@ -34,26 +34,27 @@ POINTS = 256
 
 
 class Window:
-    """The chunks that were used last, of all sources: decoded events by (source, chunk)."""
+    """What sources share: the chunks that were used last, by (source, chunk), and the texts of clients and of nodes."""
 
     def __init__(self) -> None:
+        self.texts = {client: Texts(client=client) for client in (False, True)}
         self._size = 2
-        self._chunks: OrderedDict[tuple[int, int], list[Event]] = OrderedDict()
+        self._chunks: OrderedDict[tuple[int, int], Lines] = OrderedDict()
 
     def room_for(self, sources: int) -> None:
         """Choose the size, for so many sources."""
         self._size = max(32, min(2 * sources, 128))
 
-    def get(self, key: tuple[int, int]) -> list[Event] | None:
+    def get(self, key: tuple[int, int]) -> Lines | None:
         """A chunk, if it is still here."""
-        events = self._chunks.get(key)
-        if events is not None:
+        lines = self._chunks.get(key)
+        if lines is not None:
             self._chunks.move_to_end(key)
-        return events
+        return lines
 
-    def put(self, key: tuple[int, int], events: list[Event]) -> None:
+    def put(self, key: tuple[int, int], lines: Lines) -> None:
         """Keep a chunk, and forget the one that was not used for longest."""
-        self._chunks[key] = events
+        self._chunks[key] = lines
         if len(self._chunks) > self._size:
             self._chunks.popitem(last=False)
 
@@ -69,7 +70,6 @@ class Source:
         "awaited",
         "base",
         "batch",
-        "begins_empty",
         "begins_empty",
         "client",
         "cluster",
@@ -91,12 +91,14 @@ class Source:
         "random",
         "read_bytes",
         "reader",
+        "times",
+        "turns",
         "voters",
         "waiting_for",
     )
 
     def __init__(self, number: int, head: Event, window: Window, *, allow_gaps: bool = False) -> None:
-        """`head` is any of its events; its parts are added after."""
+        """`head` is any of its events, with all fields; its parts are added after."""
         self.number = number
         self.parts: list[Part] = []
         self.cluster: str = head["cluster"]
@@ -116,16 +118,18 @@ class Source:
         self.heard: defaultdict[str, int] = defaultdict(int)
         self.awaited: dict[int, list[Source]] = {}
         self.waiting_for: Reference | None = None
+        self.turns: Iterator[None]
         # Set by judge: the node whose incarnation this is, and what judges each event.
         self.of: Node
         self.handlers: dict[str, Handler]
         # The chunk at hand begins with event `first`; the ones before it are found by seq.
         self.batch: list[Event] = []
+        self.times: list[bytes] = []
         self.first = 1
         self.read_bytes = 0
         self._window = window
         self.client = head["event"] in schema.CLIENT_EVENTS
-        self.decoder = Decoder(head, client=self.client, allow_gaps=allow_gaps)
+        self.decoder = Decoder(head, window.texts[self.client], client=self.client, allow_gaps=allow_gaps)
         self.reader: Reader | Remote = Reader(self.parts, self.decoder)
         # Of each chunk, its first seq, where in its part it begins, and how long it is.
         self._chunk_seq = array("q")
@@ -175,12 +179,24 @@ class Source:
         at = seq - self.first
         if at >= 0:
             return self.batch[at]
+        lines, at = self._earlier(seq)
+        return lines.events[at]
+
+    def ts(self, seq: int) -> int:
+        """When that event was, by the node's own clock: nanoseconds since the epoch."""
+        at, times = seq - self.first, self.times
+        if at < 0:
+            (_, times), at = self._earlier(seq)
+        return int(times[at].removeprefix(b'"ts":'))
+
+    def _earlier(self, seq: int) -> tuple[Lines, int]:
+        """The chunk of an event, and its place there."""
         chunk = bisect_right(self._chunk_seq, seq) - 1
-        events = self._window.get((self.number, chunk))
-        if events is None:
-            events = self._read_again(chunk)
-            self._window.put((self.number, chunk), events)
-        return events[seq - self._chunk_seq[chunk]]
+        lines = self._window.get((self.number, chunk))
+        if lines is None:
+            lines = self._read_again(chunk)
+            self._window.put((self.number, chunk), lines)
+        return lines, seq - self._chunk_seq[chunk]
 
     def load(self) -> bool:
         """Have more events at hand, a new chunk of them or a longer one; False when there are none. Raises BadInput."""
@@ -191,14 +207,15 @@ class Source:
             return False
         # What a writer adds little by little becomes chunks of the same size as what is read at once.
         if self.batch and self._continues(chunk):
-            self.batch += chunk.events
+            self.batch += chunk.lines.events
+            self.times += chunk.lines.times
             self._chunk_size[-1] += chunk.size
         else:
             self._put_away()
             self._chunk_seq.append(self.first)
             self._chunk_start.append(chunk.start)
             self._chunk_size.append(chunk.size)
-            self.batch = chunk.events
+            self.batch, self.times = chunk.lines
         self.read_bytes = chunk.read_bytes
         return True
 
@@ -222,15 +239,15 @@ class Source:
 
     def _put_away(self) -> None:
         if self.batch:
-            self._window.put((self.number, len(self._chunk_seq) - 1), self.batch)
+            self._window.put((self.number, len(self._chunk_seq) - 1), Lines(self.batch, self.times))
             self.first += len(self.batch)
-            self.batch = []
+            self.batch, self.times = [], []
 
-    def _read_again(self, chunk: int) -> list[Event]:
+    def _read_again(self, chunk: int) -> Lines:
         seq = self._chunk_seq[chunk]
         part = self._part_of(seq)
         data = part.again(self._chunk_start[chunk], self._chunk_size[chunk])
-        return self.decoder.events(part, data, seq)[0]
+        return self.decoder.lines(part, data, seq)[0]
 
 
 class Incarnations:

@@ -12,6 +12,7 @@ from typing import Any
 
 from trace_check.configuration import PARTS
 
+# One decoded line; or of it what is left without `OF_THE_LINE`, as the judge has it.
 Event = dict[str, Any]
 # [node, inc, seq], once checked.
 Reference = list[Any]
@@ -19,7 +20,9 @@ Reference = list[Any]
 VERSION = 1
 # Signed 64 bits, as writers in other languages have them; then every sum can still be printed or become a float.
 LARGEST = (1 << 63) - 1
-COMMON = ("v", "cluster", "node", "inc", "seq", "ts", "event", "term")
+# What tells a line from all others, whatever it says.
+OF_THE_LINE = ("v", "cluster", "node", "inc", "seq", "ts")
+COMMON = (*OF_THE_LINE, "event", "term")
 
 _is_digest = re.compile("[0-9a-f]{16}").fullmatch
 _is_incarnation = re.compile("([0-9]{1,15})-([0-9a-f]{8})").fullmatch

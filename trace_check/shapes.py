@@ -1,8 +1,9 @@
 """The fast path: what the text of well-formed lines looks like, as one regular expression for many lines at once.
 
 It covers lines as most writers make them: the fields in the order of docs/trace-format.md, without blanks, and no field
-that the page does not know. Matching is then a proof that each line is an event of which `schema.complaint` has nothing
-to say, in a loop of the interpreter's rather than ours:
+that the page does not know; and of each line what it says, from the name of the event on (decode.py sees to the rest).
+Matching is then a proof that each is an event of which `schema.complaint` has nothing to say, in a loop of the
+interpreter's rather than ours:
 
 - it has the fields it must have and may have, and no others, since the expression spells their names out;
 - each value is of the text of its type (`TEXT`), which `json` reads as a value that the type's check accepts: numbers
@@ -73,11 +74,12 @@ def _event(name: str) -> str:
 
 
 def _lines(names: list[str]) -> re.Pattern[bytes]:
-    start = f'"seq":{_POSITIVE},"ts":{TEXT[schema.CODE]},"event":"'
-    line = rf"\{{{start}(?:{'|'.join(map(_event, names))})\}}"
+    line = rf'\{{"event":"(?:{"|".join(map(_event, names))})\}}'
     return re.compile(f"{line}(?:\n,{line})*+".encode())
 
 
+# As decode.py joins them: `"ts":5,"ts":-6`.
+TIMES = re.compile(f'"ts":{TEXT[schema.CODE]}(?:,"ts":{TEXT[schema.CODE]})*+'.encode())
 # The commonest first, as they are tried in turn.
 _COMMON = ["Store", "Commit", "Append", "Ack"]
 NODE_LINES = _lines(sorted(schema.NODE_EVENTS, key=lambda name: name not in _COMMON))

@@ -96,7 +96,7 @@ class Starts:
             )
         if previous is not None and not node.ended:
             cluster.frontend(node, "Crash")
-            cluster.lose(node, previous.event(previous.consumed)["ts"])
+            cluster.lose(node, previous.ts(previous.consumed))
         term, vote, last, last_term = event["term"], event["vote"], event["last"], event["last_term"]
         if term < node.term:
             raise Refused("TermMonotonic", f"term {node.term} or later, where {node.name} was", f"term {term}")
@@ -119,7 +119,7 @@ class Starts:
         cluster = self._cluster
         node = cluster.enter(source, event["term"])
         cluster.frontend(node, "Exit")
-        cluster.lose(node, event["ts"])
+        cluster.lose(node, source.ts(source.consumed))
         node.ended = True
 
     def finished(self, source: Source) -> None:

@@ -148,7 +148,7 @@ class Timeline:
     def _take(self, track: Track, event: Event, heard: list[Place], silent: list[Place]) -> None:
         place = track.number, len(track.kinds) + 1
         name, term = event["event"], event["term"]
-        time = max(-_TIME, min(event["ts"], _TIME))
+        time = max(-_TIME, min(track.source.ts(place[1]), _TIME))
         before = track if track.keys else track.previous
         key = max(time, before.keys[-1] + 1) if before is not None and before.keys else time
         for number, seq in (*heard, *silent):

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from trace_check.decode import Chunk, Decoder, Reader
+from trace_check.decode import Chunk, Decoder, Lines, Reader, Texts
 from trace_check.parts import Part
 from trace_check.read import Source
 from trace_check.verdict import BadInput
@@ -111,7 +111,10 @@ class Remote:
         if problem is not None:
             raise BadInput(problem)
         self._over = chunk is None
-        return None if chunk is None else Chunk(*chunk)
+        if chunk is None:
+            return None
+        part, start, size, lines, read_bytes = chunk
+        return Chunk(part, start, size, Lines(*lines), read_bytes)
 
     def end(self) -> None:
         """The child has."""
@@ -159,9 +162,10 @@ def serve() -> None:
     gc.disable()
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     readers: dict[int, Reader] = {}
+    texts = {client: Texts(client=client) for client in (False, True)}
     for number, identity, client, allow_gaps, files in marshal.loads(_receive(requests) or marshal.dumps([])):
         parts = [Part(Path(path), head, first, 0) for path, head, first in files]
-        readers[number] = Reader(parts, Decoder(identity, client=client, allow_gaps=allow_gaps))
+        readers[number] = Reader(parts, Decoder(identity, texts[client], client=client, allow_gaps=allow_gaps))
     try:
         while (request := _receive(requests)) is not None:
             number = marshal.loads(request)
@@ -180,4 +184,6 @@ def _answer(reader: Reader) -> tuple[object, ...]:
             reader.end()
     except BadInput as error:
         problem = str(error)
-    return chunk and tuple(chunk), reader.gap, reader.notes, problem
+    # What is a tuple by another name cannot be sent.
+    sent = chunk and (*chunk[:3], tuple(chunk.lines), chunk.read_bytes)
+    return sent, reader.gap, reader.notes, problem

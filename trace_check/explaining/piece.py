@@ -100,14 +100,15 @@ def load(directory: Path, cuts: dict[File, int] | None = None, *, allow_gaps: bo
     for source in sources_in(directory, allow_gaps=allow_gaps):
         file = source.node, source.inc
         wanted = cuts.get(file, 0) if cuts is not None else None
+        shared = {"v": VERSION, "cluster": source.cluster, "node": source.node, "inc": source.inc}
         events: list[Event] = []
         while (wanted is None or len(events) < wanted) and source.load():
-            events += source.batch[len(events) + 1 - source.first :]
+            # A reader leaves out what is of the line.
+            for seq in range(len(events) + 1, source.first + len(source.batch)):
+                events.append({**shared, "seq": seq, "ts": source.ts(seq), **source.event(seq)})
         source.reader.close()
         if events:
-            # A reader leaves out what all lines of a file share.
-            shared = {"v": VERSION, "cluster": source.cluster, "node": source.node, "inc": source.inc}
-            piece[file] = [{**shared, **event} for event in events[:wanted]]
+            piece[file] = events[:wanted]
     return piece
 
 
