@@ -223,6 +223,19 @@ def test_file_that_ends_too_early_is_named(tmp_path: Path) -> None:
     assert "n2.1-00000001.ndjson, which stops at event 3" in result.missing[0], result.missing
 
 
+def test_end_of_an_earlier_incarnation_is_missed_also_by_who_has_heard_of_a_later_one(tmp_path: Path) -> None:
+    story = told()
+    end = len(story.files["n3", "1-00000001"])
+    story.start("n3")
+    story.hear("n1", "n3")
+    story.append("n1")
+    story.person("n1").after["n3"] = ["n3", "1-00000001", end + 1]
+    story.append("n1")
+    result = story.judge(tmp_path)
+    assert result.verdict is Verdict.INCOMPLETE
+    assert f"n3.1-00000001.ndjson, which stops at event {end}" in result.missing[0], result.missing
+
+
 def test_traces_that_do_not_begin_at_the_beginning(tmp_path: Path) -> None:
     story = told()
     story.start("n3")

@@ -157,13 +157,14 @@ class Merge:
                             while (other := self._by_name.get(node, {}).get(inc)) is None:
                                 source.waiting_for = reference
                                 yield
+                        # Also of an earlier incarnation than one already heard of: its end may be missing.
+                        if other.consumed < newest:
+                            source.waiting_for = reference
+                            other.awaited.setdefault(newest, []).append(source)
+                            yield
+                            source.waiting_for = None
                         code = other.base + newest
                         if code > heard[node]:
-                            if other.consumed < newest:
-                                source.waiting_for = reference
-                                other.awaited.setdefault(newest, []).append(source)
-                                yield
-                                source.waiting_for = None
                             heard[node] = code
                 source.consumed = seq = seq + 1
                 handlers[event["event"]](source, event)
