@@ -83,9 +83,10 @@ class Decoder:
 
         Raises BadInput.
         """
-        return self._usual(data[:-1].split(b"\n"), seq) or self._line_by_line(part, data, seq)
+        usual = self._usual(data[:-1].split(b"\n"), seq)
+        return self._line_by_line(part, data, seq) if usual is None else (usual, None)
 
-    def _usual(self, lines: Sequence[bytes], seq: int) -> tuple[Lines, None] | None:
+    def _usual(self, lines: Sequence[bytes], seq: int) -> Lines | None:
         """The fast path, for lines that begin with the same words, `seq` and `ts` and are of the usual shape."""
         begin = self._begin
         # If the first and the last of them by alphabet begin so, all do.
@@ -97,7 +98,7 @@ class Decoder:
         if len(columns) != 3 or b",".join(columns[0]) != due or not shapes.TIMES.fullmatch(b",".join(columns[1])):
             return None
         events = self._texts.events(columns[2])
-        return None if events is None else (Lines(events, list(columns[1])), None)
+        return None if events is None else Lines(events, list(columns[1]))
 
     def gap(self, place: str, seq: int, due: int, after: str = "") -> str:
         """What to say of missing events, if they may be missing. Raises BadInput if not."""

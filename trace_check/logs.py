@@ -108,7 +108,7 @@ class Logs:
                 f"{leader.base} of term {leader.base_term}, or up to {reach} of term {term}",
                 f"{last} of term {last_term}",
             )
-        if node.name not in leader.configurations[-1][1].members:
+        if node.name not in leader.configuration.members:
             self.gone(node, leader, last)
         if node.image < tree.root:
             first = f"an Install of entries 1 to {tree.root}, with which all logs begin, before a Store of {node.name}"
@@ -144,8 +144,6 @@ class Logs:
 
     def _reach(self, source: Source, leader: Leader) -> int:
         """How far the leader had appended by its newest event that this incarnation has heard."""
-        if leader.source is source or source.heard[leader.node] >= leader.append_code:
-            return leader.last
         reach = self._cluster.reach(source, leader)
         if reach < 0:
             won = f"to have heard of the Win of {leader.node} in term {leader.term}"

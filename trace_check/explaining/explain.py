@@ -35,7 +35,7 @@ from trace_check.graphs import Graphs
 from trace_check.guards import GUARDS, VIEWS
 from trace_check.replay import DEFAULT_GRAPHS
 from trace_check.report import as_data, headline, missing_of, violation_of
-from trace_check.schema import CLIENT_EVENTS, Event
+from trace_check.schema import CLIENT_EVENTS, OF_THE_LINE, Event
 from trace_check.stuck import Blocked
 from trace_check.verdict import Result, Verdict
 from trace_check.views import View
@@ -295,8 +295,7 @@ def _why(explanation: Explanation) -> Iterator[str]:
     assert explanation.result.violation is not None
     yield from ("", "The rule", f"  {explanation.rule}")
     if explanation.event is not None:
-        shared = ("v", "cluster", "node", "inc", "seq", "ts")
-        own = {name: value for name, value in explanation.event.items() if name not in shared}
+        own = {name: value for name, value in explanation.event.items() if name not in OF_THE_LINE}
         yield from ("", "The event", f"  {json.dumps(own)}")
     violation = explanation.result.violation
     if violation.circle:
