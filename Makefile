@@ -42,7 +42,7 @@ $(VENV)/.test: pyproject.toml | python
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo
-	@$(BIN)/python -m hacoord.demo
+	@$(BIN)/python -m hacoord.commands.demo
 
 test: $(VENV)/.test
 	@$(BIN)/python -m pytest

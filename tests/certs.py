@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import hacoord.tls
+import hacoord.net.tls
 from hacoord.config import Tls
-from hacoord.tls import Certificates
+from hacoord.net.tls import Certificates
 
 SOURCE = Path(__file__).parent / "tls"
 
@@ -23,6 +23,6 @@ def tls(directory: Path, name: str) -> Tls:
 
 def certificates(directory: Path, name: str) -> Certificates:
     """Those files, opened."""
-    found = hacoord.tls.certificates(tls(directory, name))
+    found = hacoord.net.tls.certificates(tls(directory, name))
     assert found is not None
     return found

@@ -25,11 +25,11 @@ from pathlib import Path
 
 from hacoord.client import Client, Unreachable
 from hacoord.config import Config, Election, Images, Trace
+from hacoord.disk.storage import create
 from hacoord.journal import Outcome, Receipt
+from hacoord.net.rights import Right
 from hacoord.node import Node, NodeFailed
 from hacoord.raft.messages import Message
-from hacoord.rights import Right
-from hacoord.storage import create
 
 UNDER_WAY = 2000
 """Writes that the leader keeps waiting for their turn or for commitment."""

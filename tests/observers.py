@@ -16,8 +16,8 @@ from pathlib import Path
 from test_three_processes import Cluster, free_ports
 
 from hacoord.client import Client
+from hacoord.disk.storage import create
 from hacoord.journal import OutcomeUnknown
-from hacoord.storage import create
 
 CONFIG = '[trace]\ndir = "trace"\n[election]\ntimeout = 2.0\nheartbeat = 0.4\n'
 PATIENCE = 120.0

@@ -13,8 +13,8 @@ from test_node import QUICK, SECRET, Running, make
 from hacoord.catalog import machine, service
 from hacoord.catalog.client import CatalogClient
 from hacoord.catalog.machine import BadCommand, Catalog, Command, Item, Outcome
-from hacoord.cli import main
 from hacoord.client import Client, RequestRefused
+from hacoord.commands.cli import main
 from hacoord.config import Config, Trace
 from trace_check import Verdict, replay
 

@@ -15,11 +15,11 @@ from test_node import QUICK, SECRET, WAIT, Running, make, traced, until
 
 from hacoord.client import Client, RequestRefused
 from hacoord.config import Config, Election, Images
-from hacoord.image_store import PART
+from hacoord.disk.image_store import PART
+from hacoord.disk.storage import Founding, Storage, create
 from hacoord.images import BadImage, Content, decode, encode, parts
 from hacoord.journal import GivenUp, JournalEntry, NotLeader, OutcomeUnknown
 from hacoord.node import Exit, NodeFailed
-from hacoord.storage import Founding, Storage, create
 from trace_check import assert_holds
 
 OFTEN = replace(QUICK, image=Images(every=10, keep=3))

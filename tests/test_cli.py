@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hacoord.cli import main
+from hacoord.commands.cli import main
 from hacoord.node import MEANING, Exit
 from trace_check import assert_holds
 
@@ -132,7 +132,8 @@ def test_nobody_there(secret: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_has_examples() -> None:
     for command in ("init", "serve", "status", "append", "read", "backup", "restore", "inspect", "reset-group"):
-        done = subprocess.run([sys.executable, "-m", "hacoord.cli", command, "--help"], capture_output=True, text=True)
+        asked = [sys.executable, "-m", "hacoord.commands.cli", command, "--help"]
+        done = subprocess.run(asked, capture_output=True, text=True)
         assert done.returncode == 0
         assert f"example: hacoord {command}" in done.stdout
 

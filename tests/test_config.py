@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 from test_node import SECRET, WAIT, Running, make, until
 
-from hacoord.cli import main
 from hacoord.client import Client
+from hacoord.commands.cli import main
 from hacoord.config import (
     SETTINGS,
     Config,

@@ -11,7 +11,7 @@ from test_three_processes import client as client  # a fixture
 from test_three_processes import cluster as cluster  # a fixture
 
 from hacoord.client import Client, RequestRefused
-from hacoord.frames import PROTOCOL
+from hacoord.net.frames import PROTOCOL
 from hacoord.node import Exit
 
 

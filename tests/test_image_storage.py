@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from test_storage import MEMBERS, alter, extend, make
 
-from hacoord.image_store import SWEEP_ENTRIES
+from hacoord.disk.image_store import SWEEP_ENTRIES
+from hacoord.disk.storage import DATABASE, Founding, Storage, StorageError, create
 from hacoord.raft.group import encode, founding
 from hacoord.raft.messages import Base, Entry, HardState, Image, Persist, Piece
 from hacoord.raft.transfer import checksum
-from hacoord.storage import DATABASE, Founding, Storage, StorageError, create
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ sys.path.insert(0, sys.argv[2])
 from test_image_storage import base_at, image_of, pieces, receive, take
 from test_storage import extend
 from hacoord.raft.messages import EMPTY_DIGEST, Base, Entry, HardState, Kind, Persist
-from hacoord.storage import Storage
+from hacoord.disk.storage import Storage
 
 storage = Storage(Path(sys.argv[1]))
 base, entries = storage.base, storage.load()[1]

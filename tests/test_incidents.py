@@ -20,15 +20,15 @@ from test_three_processes import NODES, PATIENCE, Cluster
 from test_three_processes import client as client  # a fixture
 from test_three_processes import cluster as cluster  # a fixture
 
-from hacoord.cli import main
 from hacoord.client import Client
+from hacoord.commands.cli import main
 from hacoord.config import Config
+from hacoord.disk.storage import DATABASE
 from hacoord.ha.frontend import FrontendType
 from hacoord.journal import NotLeader, OutcomeUnknown
 from hacoord.node import Exit, NodeFailed
 from hacoord.raft.core import Role
 from hacoord.sim import Faults, Simulation
-from hacoord.storage import DATABASE
 from trace_check import assert_holds
 
 PAGE = Path(__file__).parent.parent / "docs" / "incidents.md"

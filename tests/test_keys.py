@@ -10,8 +10,8 @@ from test_journal import PEER, Leader, kinds
 from test_node import WAIT, Running, make, until
 
 from hacoord import keys
-from hacoord.backup import from_directory
 from hacoord.config import Batch
+from hacoord.disk.backup import from_directory
 from hacoord.images import decode
 from hacoord.journal import NotLeader, OutcomeUnknown, Receipt
 from hacoord.keys import Keys, Written, pack, unpack

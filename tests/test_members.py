@@ -11,8 +11,8 @@ from test_three_processes import client as client  # a fixture
 from test_three_processes import cluster as cluster  # a fixture
 
 from hacoord.client import Client, RequestRefused, Unreachable
+from hacoord.disk.storage import Storage
 from hacoord.exits import Exit
-from hacoord.storage import Storage
 
 
 def run(cluster: Cluster, *arguments: str) -> tuple[int, str]:

@@ -10,10 +10,10 @@ import pytest
 from test_core import FAR, Bench, answer, ask, frame, log_of
 
 from hacoord.config import Batch
-from hacoord.frontends import view
 from hacoord.ha.frontend import Frontend, FrontendType
 from hacoord.journal import Journal
-from hacoord.monitor import Monitor
+from hacoord.monitoring.frontends import view
+from hacoord.monitoring.monitor import Monitor
 from hacoord.raft.changes import Changes
 from hacoord.raft.core import Role
 from hacoord.raft.group import Part

@@ -25,12 +25,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_node import QUICK, SECRET, WAIT, Running, make, until
 
-from hacoord.cli import main
+from hacoord.commands.cli import main
 from hacoord.config import Config, Election, Http, Log, Shutdown
 from hacoord.exits import Exit, NodeFailed
-from hacoord.http import ACCEPT_PAUSE, MAX_CONNECTIONS, MAX_HEAD, PAGES_A_TURN, TIME, HttpServer, Page
-from hacoord.logs import Json
-from hacoord.metrics import SECONDS, Registry
+from hacoord.monitoring.logs import Json
+from hacoord.monitoring.metrics import SECONDS, Registry
+from hacoord.net.http import ACCEPT_PAUSE, MAX_CONNECTIONS, MAX_HEAD, PAGES_A_TURN, TIME, HttpServer, Page
 from hacoord.node import Node
 
 PAGE = Path(__file__).parent.parent / "docs" / "monitoring.md"
@@ -467,7 +467,8 @@ def test_each_transition_is_one_line_with_its_fields(tmp_path: Path, caplog: pyt
     assert change.pop("seconds") >= 0
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", change.pop("ts"))
     assert change == {
-        "level": "INFO", "logger": "hacoord.monitor", "event": "state_change", "node": "n1", "cluster": "c", "term": 1,
+        "level": "INFO", "logger": "hacoord.monitoring.monitor",
+        "event": "state_change", "node": "n1", "cluster": "c", "term": 1,
         "from": "INIT", "to": "LEADER", "epoch": 1,
     }  # fmt: skip
     events = [line["event"] for line in lines if "event" in line]
@@ -509,7 +510,7 @@ def test_the_log_is_written_as_it_is_configured(tmp_path: Path) -> None:
     secret.write_bytes(SECRET)
     config = tmp_path / "hacoord.toml"
     config.write_text('[log]\nformat = "json"\n')
-    command = [sys.executable, "-m", "hacoord.cli", "serve", str(directory), "--secret-file", str(secret)]
+    command = [sys.executable, "-m", "hacoord.commands.cli", "serve", str(directory), "--secret-file", str(secret)]
     with subprocess.Popen([*command, "--config", str(config)], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from hacoord.config import Config, Election, StateChange
+from hacoord.disk.storage import DiskFull, Storage, create
 from hacoord.ha.frontend import FrontendType
 from hacoord.ha.state_change import Execution
 from hacoord.journal import JournalEntry, NotLeader, OutcomeUnknown, Receipt
 from hacoord.node import Exit, Node, NodeFailed
-from hacoord.storage import DiskFull, Storage, create
 
 WAIT = 20.0
 SECRET = b"0123456789abcdef"

@@ -12,6 +12,7 @@ from test_core import Bench, answer, elect
 from test_node import WAIT, Running, make, until
 from test_three_processes import free_ports
 
+from hacoord.disk.storage import Storage, create
 from hacoord.exits import Exit
 from hacoord.ha.frontend import Frontend
 from hacoord.ha.membership import Membership
@@ -19,7 +20,6 @@ from hacoord.ha.protocol import HAProtocol, LeaderUnknown, NodeAddress, NoSuchNo
 from hacoord.raft.changes import ChangeRefused
 from hacoord.raft.core import NotLeader
 from hacoord.raft.messages import Kind
-from hacoord.storage import Storage, create
 from trace_check import assert_holds
 
 HOST = "127.0.0.1"

@@ -15,17 +15,17 @@ from typing import Any
 import pytest
 from test_node import QUICK, SECRET, Running, make, until
 
-from hacoord import backup, recovery
 from hacoord.catalog.client import CatalogClient
 from hacoord.catalog.service import serve
-from hacoord.cli import main
 from hacoord.client import Client, RequestRefused
+from hacoord.commands.cli import main
 from hacoord.config import Shutdown
-from hacoord.image_store import PART
+from hacoord.disk import backup, recovery
+from hacoord.disk.image_store import PART
+from hacoord.disk.storage import Storage, StorageError, create
 from hacoord.images import decode
 from hacoord.node import Exit
 from hacoord.raft.group import Member
-from hacoord.storage import Storage, StorageError, create
 from trace_check import assert_holds
 
 BRIEF = dataclasses.replace(QUICK, shutdown=Shutdown(patience=0.2))
@@ -495,7 +495,7 @@ def test_a_reset_stopped_anywhere_leaves_the_old_directory(
             real(*words)
 
         with monkeypatch.context() as patch:
-            patch.setattr(f"hacoord.recovery.{name}", stopped)
+            patch.setattr(f"hacoord.disk.recovery.{name}", stopped)
             with pytest.raises(KeyboardInterrupt):
                 recovery.carry_out(reset, reset.token)
 

@@ -17,8 +17,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from hacoord.disk.storage import DATABASE, LOCK, DiskFull, Storage, StorageError, create
 from hacoord.raft.messages import EMPTY_DIGEST, Entry, HardState, Kind, Persist
-from hacoord.storage import DATABASE, LOCK, DiskFull, Storage, StorageError, create
 
 MEMBERS = {"n1": "127.0.0.1:7001", "n2": "127.0.0.1:7002"}
 
@@ -107,7 +107,7 @@ def test_a_create_that_dies_on_the_way_leaves_no_node_and_can_be_repeated(
         raise OSError("the power went")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"hacoord.storage.os.{victim}", die)
+        patch.setattr(f"hacoord.disk.storage.os.{victim}", die)
         with pytest.raises(StorageError, match="the power went"):
             make(tmp_path / "n1")
     with pytest.raises(StorageError, match="hacoord init"):
@@ -301,7 +301,7 @@ CHILD = """
 import os, sys
 from pathlib import Path
 from hacoord.raft.messages import EMPTY_DIGEST, Entry, HardState, Kind, Persist
-from hacoord.storage import Storage
+from hacoord.disk.storage import Storage
 
 storage = Storage(Path(sys.argv[1]))
 state, log = storage.load()
@@ -375,7 +375,7 @@ IO_ERROR = """
 import resource, sys
 from pathlib import Path
 from hacoord.raft.messages import HardState, Persist
-from hacoord.storage import Storage, StorageError
+from hacoord.disk.storage import Storage, StorageError
 sys.path.insert(0, sys.argv[2])
 from test_storage import extend, fill
 storage = Storage(Path(sys.argv[1]))

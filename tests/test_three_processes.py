@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 
 from hacoord.client import Client, NotWritten, RequestRefused, Unreachable
+from hacoord.disk.storage import create
 from hacoord.journal import OutcomeUnknown
 from hacoord.node import Exit
-from hacoord.storage import create
 
 PATIENCE = 20.0
 NODES = ("n1", "n2", "n3")
-HACOORD = (sys.executable, "-m", "hacoord.cli")
+HACOORD = (sys.executable, "-m", "hacoord.commands.cli")
 TRACE_CHECK = (sys.executable, "-c", "import sys; from trace_check.cli import main; sys.exit(main())")
 CONFIG = '[trace]\ndir = "trace"\n[election]\ntimeout = 0.3\nheartbeat = 0.05\n'
 

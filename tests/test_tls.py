@@ -14,13 +14,13 @@ import pytest
 from certs import certificates, tls
 from test_transport import INC, PATIENCE, SECRET, Net, lines, net, vote
 
-import hacoord.connection
-import hacoord.tls
+import hacoord.net.connection
+import hacoord.net.tls
 from hacoord.config import ConfigError, Connections
-from hacoord.frames import encode_message
-from hacoord.handshake import HandshakeRefused
+from hacoord.net.frames import encode_message
+from hacoord.net.handshake import HandshakeRefused
+from hacoord.net.transport import ClientConnection, ClientRequest, ConnectionFailed, Transport
 from hacoord.raft.messages import AppendEntries, Entry, Kind, Message, Ref
-from hacoord.transport import ClientConnection, ClientRequest, ConnectionFailed, Transport
 
 pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")
 
@@ -98,10 +98,10 @@ def test_tls_does_not_replace_the_secret(net: Net, tmp_path: Path) -> None:
 def test_a_node_with_a_wrong_certificate_is_kept_out(
     net: Net, tmp_path: Path, caplog: pytest.LogCaptureFixture, certificate: str, reasons: list[str]
 ) -> None:
-    caplog.set_level("INFO", "hacoord.transport")
+    caplog.set_level("INFO", "hacoord.net.transport")
     a, b = pair(net, tmp_path, certificate)
     dials = [*a._dials.values(), *b._dials.values()]
-    net.until(lambda: all(dial._pause > 2 * hacoord.connection.RETRY_MIN for dial in dials))  # each tried, in vain
+    net.until(lambda: all(dial._pause > 2 * hacoord.net.connection.RETRY_MIN for dial in dials))  # each tried, in vain
     for reason in reasons:
         assert lines(caplog, reason)
     assert a._inbound == b._inbound == {}
@@ -144,7 +144,7 @@ def test_a_client_with_tls_does_not_fall_back(net: Net, tmp_path: Path) -> None:
 def test_strangers_without_a_certificate_or_a_present_version_are_kept_out(
     net: Net, tmp_path: Path, without: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "hacoord.transport")
+    caplog.set_level("INFO", "hacoord.net.transport")
     a = net.add("a", certificates=certificates(tmp_path, "a"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -174,7 +174,7 @@ def test_both_ends_ask_for_a_present_version_whatever_openssl_allows(tmp_path: P
 
 
 def test_garbage_on_a_port_with_tls(net: Net, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "hacoord.transport")
+    caplog.set_level("INFO", "hacoord.net.transport")
     a = net.add("a", certificates=certificates(tmp_path, "a"))
     for data in (
         b"GET / HTTP/1.1\r\n\r\n",
@@ -220,7 +220,7 @@ def test_a_slow_stranger_is_closed_in_time_wherever_it_stops(net: Net, tmp_path:
 def test_a_large_frame_of_a_stranger_within_tls_is_not_read(
     net: Net, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "hacoord.transport")
+    caplog.set_level("INFO", "hacoord.net.transport")
     a = net.add("a", certificates=certificates(tmp_path, "a"))
     end, sock = certificates(tmp_path, "b").dial(), net.dial(a)
     end.send(struct.pack(">I", 1025))
@@ -244,7 +244,7 @@ def test_a_large_frame_of_a_stranger_within_tls_is_not_read(
 
 
 def test_an_altered_byte_ends_the_connection(net: Net, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "hacoord.transport")
+    caplog.set_level("INFO", "hacoord.net.transport")
     a, b = pair(net, tmp_path)
     net.until(lambda: a.connected and b.connected)
     connection = a._dials["b"].open
@@ -277,8 +277,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, change: dict[str, s
     for name, text in (("other.pem", OTHER_KEY), ("locked.pem", LOCKED_KEY)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o600)
+    changed = dataclasses.replace(files, **{name: tmp_path / path for name, path in change.items()})
     with pytest.raises(ConfigError, match=reason) as caught:
-        hacoord.tls.certificates(dataclasses.replace(files, **{name: tmp_path / path for name, path in change.items()}))
+        hacoord.net.tls.certificates(changed)
     assert "\n" not in str(caught.value)
 
 

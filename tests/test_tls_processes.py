@@ -12,9 +12,9 @@ from certs import certificates, tls
 from test_three_processes import CONFIG, HACOORD, NODES, PATIENCE, Cluster
 
 from hacoord.client import Client, Unreachable
+from hacoord.net.rights import Right
+from hacoord.net.tokens import open_tokens
 from hacoord.node import Exit
-from hacoord.rights import Right
-from hacoord.tokens import open_tokens
 
 
 class Secure(Cluster):

@@ -17,14 +17,14 @@ from test_transport import INC, PATIENCE, Net, net
 
 from hacoord.catalog.client import CatalogClient
 from hacoord.catalog.service import serve
-from hacoord.cli import main
 from hacoord.client import Client, RequestRefused, Unreachable
+from hacoord.commands.cli import main
 from hacoord.config import ConfigError, Connections
-from hacoord.frames import FrameError, encode_json
-from hacoord.handshake import Dialer, HandshakeRefused, Hello, Listener
-from hacoord.rights import OPERATIONS, Right
-from hacoord.tokens import Token, TokensFile, Verifier, open_tokens, read_token, verifier
-from hacoord.transport import ClientRequest
+from hacoord.net.frames import FrameError, encode_json
+from hacoord.net.handshake import Dialer, HandshakeRefused, Hello, Listener
+from hacoord.net.rights import OPERATIONS, Right
+from hacoord.net.tokens import Token, TokensFile, Verifier, open_tokens, read_token, verifier
+from hacoord.net.transport import ClientRequest
 
 __all__ = ["net"]
 

@@ -22,11 +22,11 @@ from certs import certificates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import hacoord.connection
-import hacoord.handshake
-import hacoord.transport
+import hacoord.net.connection
+import hacoord.net.handshake
+import hacoord.net.transport
 from hacoord.config import Connections
-from hacoord.frames import (
+from hacoord.net.frames import (
     MAX_FRAME,
     FrameError,
     FrameReader,
@@ -38,7 +38,8 @@ from hacoord.frames import (
     frame,
     since,
 )
-from hacoord.handshake import STRANGER, Dialer, HandshakeRefused, Hello, Listener
+from hacoord.net.handshake import STRANGER, Dialer, HandshakeRefused, Hello, Listener
+from hacoord.net.transport import ClientConnection, ClientRequest, ConnectionFailed, RequestUnanswered, Transport
 from hacoord.raft.messages import (
     Appended,
     AppendEntries,
@@ -55,7 +56,6 @@ from hacoord.raft.messages import (
     TimeoutNow,
     Vote,
 )
-from hacoord.transport import ClientConnection, ClientRequest, ConnectionFailed, RequestUnanswered, Transport
 
 pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")
 
@@ -335,10 +335,10 @@ def test_a_reflected_proof_is_worth_nothing() -> None:
 
 
 def test_a_proof_is_bound_to_its_role_and_to_each_part() -> None:
-    dialers = hacoord.handshake._proof(SECRET, "dialer", b"a", b"bc")
-    assert dialers == hacoord.handshake._proof(SECRET, "dialer", b"a", b"bc")
-    assert dialers != hacoord.handshake._proof(SECRET, "listener", b"a", b"bc")
-    assert dialers != hacoord.handshake._proof(SECRET, "dialer", b"ab", b"c")
+    dialers = hacoord.net.handshake._proof(SECRET, "dialer", b"a", b"bc")
+    assert dialers == hacoord.net.handshake._proof(SECRET, "dialer", b"a", b"bc")
+    assert dialers != hacoord.net.handshake._proof(SECRET, "listener", b"a", b"bc")
+    assert dialers != hacoord.net.handshake._proof(SECRET, "dialer", b"ab", b"c")
 
 
 @given(st.binary(max_size=100), st.integers(0, 1))
@@ -595,7 +595,7 @@ def test_a_peer_that_does_not_read_costs_bounded_memory_and_is_given_up(net: Net
         a.send(big)
         a.flush()
         assert len(connection.unsent) <= 100_000
-    net.now += hacoord.connection.STALL_TIME - 1
+    net.now += hacoord.net.connection.STALL_TIME - 1
     net.turn()
     assert a.connected
     a.send(vote())  # more to send is no progress
@@ -633,8 +633,8 @@ def test_next_deadline_is_when_to_dial_again(net: Net) -> None:
             b.poll(0.01)
         pauses.append(deadline - net.now)
         net.now = deadline
-    assert pauses[0] <= hacoord.connection.RETRY_MIN
-    assert all(0.5 <= pause <= hacoord.connection.RETRY_MAX for pause in pauses[6:])
+    assert pauses[0] <= hacoord.net.connection.RETRY_MIN
+    assert all(0.5 <= pause <= hacoord.net.connection.RETRY_MAX for pause in pauses[6:])
     assert len(set(pauses)) == 12  # jittered
 
 
@@ -862,16 +862,16 @@ def test_too_many_clients(net: Net) -> None:
 def test_a_refused_node_is_told_why_and_both_say_so_once(
     net: Net, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], reason: str
 ) -> None:
-    caplog.set_level("INFO", "hacoord.transport")
+    caplog.set_level("INFO", "hacoord.net.transport")
     a = net.add("a", peers={"b": ("127.0.0.1", 1)})
     a._dials["b"].retry_at = float("inf")
     name = changes.get("name", "b")
     peers = {"b" if name == "a" else "a": a.address}
     b = net.add(**{"name": name, "peers": peers, **changes})
     (dial,) = b._dials.values()
-    net.until(lambda: dial._pause > 4 * hacoord.connection.RETRY_MIN)  # it tries again, and is refused again
+    net.until(lambda: dial._pause > 4 * hacoord.net.connection.RETRY_MIN)  # it tries again, and is refused again
     assert [line[:10] for line in sorted(lines(caplog, reason))] == ["closed the", "no connect"]
-    net.now += hacoord.transport.SAY_AGAIN
+    net.now += hacoord.net.transport.SAY_AGAIN
     net.until(lambda: len(lines(caplog, reason)) == 3)
     assert a._inbound == {}
     assert b.connected == frozenset()
@@ -882,7 +882,7 @@ def lines(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
 
 
 def test_random_bytes_are_answered_with_nothing(net: Net, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "hacoord.transport")
+    caplog.set_level("INFO", "hacoord.net.transport")
     a = net.add("a")
     rng = random.Random(7)
     for number in range(1, 30):
@@ -894,7 +894,7 @@ def test_random_bytes_are_answered_with_nothing(net: Net, caplog: pytest.LogCapt
 
 
 def test_a_large_frame_of_a_stranger_is_not_even_read(net: Net, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "hacoord.transport")
+    caplog.set_level("INFO", "hacoord.net.transport")
     sock = net.dial(net.add("a"))
     sock.sendall(struct.pack(">I", 1025))
     assert net.read_until_closed(sock) == b""
@@ -1024,7 +1024,7 @@ def authenticated(net: Net, transport: Transport, **changes: Any) -> socket.sock
 def test_a_peer_that_breaks_the_rules_loses_that_connection_only(
     net: Net, caplog: pytest.LogCaptureFixture, data: bytes, reason: str
 ) -> None:
-    caplog.set_level("INFO", "hacoord.transport")
+    caplog.set_level("INFO", "hacoord.net.transport")
     a = net.add("a")
     c = net.add("c", peers={"a": a.address})
     a.set_address("c", c.address)

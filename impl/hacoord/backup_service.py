@@ -6,8 +6,8 @@ import base64
 from collections.abc import Callable, Mapping
 
 from hacoord.checkpoint import Checkpoint
+from hacoord.disk.storage import Storage
 from hacoord.raft.core import Raft
-from hacoord.storage import Storage
 
 Reply = Callable[[dict[str, object]], None]
 

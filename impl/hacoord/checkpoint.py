@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 
 from hacoord.config import Images
-from hacoord.image_store import PART
+from hacoord.disk.image_store import PART
 from hacoord.images import parts
 from hacoord.journal import Journal
 from hacoord.raft.core import Raft

@@ -20,12 +20,12 @@ from typing import Self, cast
 
 from hacoord.config import parse_address
 from hacoord.journal import MAX_DATA, JournalEntry, OutcomeUnknown, ReadPoint, Receipt
+from hacoord.net.tls import Certificates
+from hacoord.net.tokens import Token
+from hacoord.net.transport import ClientConnection, ConnectionFailed, HandshakeRefused, RequestUnanswered
 from hacoord.raft.messages import Ref
 from hacoord.raft.outbox import Outbox
-from hacoord.tls import Certificates
-from hacoord.tokens import Token
 from hacoord.trace import TraceWriter
-from hacoord.transport import ClientConnection, ConnectionFailed, HandshakeRefused, RequestUnanswered
 
 PAUSE_MIN = 0.02
 PAUSE_MAX = 0.25

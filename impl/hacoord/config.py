@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hacoord.frames import OLDEST, PROTOCOL
+from hacoord.net.frames import OLDEST, PROTOCOL
 from hacoord.settings import (
     Address,
     ConfigError,

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from enum import IntEnum
 
 from hacoord.config import ConfigError
+from hacoord.disk.storage import StorageError
 from hacoord.ha.frontend import EXIT_HANDED_OVER, EXIT_LOST_LEADERSHIP, EXIT_REMOVED
 from hacoord.raft.core import LogDiverged
-from hacoord.storage import StorageError
 from hacoord.trace import TraceFailed
 
 

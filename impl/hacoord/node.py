@@ -26,31 +26,24 @@ from hacoord import __version__
 from hacoord.backup_service import BackupService
 from hacoord.checkpoint import Checkpoint
 from hacoord.config import Address, Config, ConfigError, parse_address
+from hacoord.disk.storage import Storage
 from hacoord.exits import MEANING, Exit, NodeFailed, failures
-from hacoord.frames import CHANGES_SINCE, HANDOVER_SINCE
-from hacoord.frontends import view
 from hacoord.ha.frontend import Frontend, FrontendType
 from hacoord.ha.membership import Membership, parse_change
 from hacoord.ha.protocol import HAProtocol
 from hacoord.ha.state_change import Execution, IllegalTransition, StateChangeExecutor, StateChangeFailed
-from hacoord.http import HttpServer
 from hacoord.journal import Journal, NotLeader, Outcome, ReplayFailed
 from hacoord.machine import StateMachine
-from hacoord.monitor import Monitor
-from hacoord.pages import pages
-from hacoord.peers import Peers
-from hacoord.raft.core import Raft, Role, Timing
-from hacoord.raft.group import founding
-from hacoord.raft.leadership import Limits
-from hacoord.raft.messages import InstallSnapshot, Message, Ref
-from hacoord.raft.outbox import Outbox
-from hacoord.replies import changed, entries, fate, key_of
-from hacoord.rights import OPERATIONS, Right
-from hacoord.storage import Storage
-from hacoord.tls import Certificates, certificates
-from hacoord.tokens import TokensFile
-from hacoord.trace import TraceWriter
-from hacoord.transport import (
+from hacoord.monitoring.frontends import view
+from hacoord.monitoring.monitor import Monitor
+from hacoord.monitoring.pages import pages
+from hacoord.net.frames import CHANGES_SINCE, HANDOVER_SINCE
+from hacoord.net.http import HttpServer
+from hacoord.net.peers import Peers
+from hacoord.net.rights import OPERATIONS, Right
+from hacoord.net.tls import Certificates, certificates
+from hacoord.net.tokens import TokensFile
+from hacoord.net.transport import (
     ClientConnection,
     ClientRequest,
     ConnectionFailed,
@@ -58,6 +51,13 @@ from hacoord.transport import (
     Transport,
     TransportError,
 )
+from hacoord.raft.core import Raft, Role, Timing
+from hacoord.raft.group import founding
+from hacoord.raft.leadership import Limits
+from hacoord.raft.messages import InstallSnapshot, Message, Ref
+from hacoord.raft.outbox import Outbox
+from hacoord.replies import changed, entries, fate, key_of
+from hacoord.trace import TraceWriter
 
 __all__ = ["MEANING", "Exit", "Node", "NodeFailed"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from hacoord.catalog.machine import BadCommand, Catalog, Command, Outcome
 from hacoord.journal import Outcome as Fate
 from hacoord.journal import ReadPoint, Receipt
+from hacoord.net.rights import Right
 from hacoord.node import Node
 from hacoord.replies import key_of
-from hacoord.rights import Right
 
 Reply = Callable[[dict[str, object]], None]
 

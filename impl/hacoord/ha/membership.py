@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hacoord.config import parse_address
-from hacoord.frames import is_name
 from hacoord.ha.frontend import Frontend
+from hacoord.net.frames import is_name
 from hacoord.raft.changes import ChangeNotYet, ChangeRefused, Changes
 from hacoord.raft.core import NotLeader, Role
 from hacoord.raft.group import Configuration, Part

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hacoord import backup, recovery
 from hacoord.client import Client, RequestRefused, Unreachable
 from hacoord.config import Config, ConfigError, parse_address
+from hacoord.disk import backup, recovery
+from hacoord.disk.recovery import Answer, Reset
+from hacoord.disk.storage import StorageError
 from hacoord.exits import Exit, NodeFailed
+from hacoord.net.tls import certificates
 from hacoord.raft.group import Member
-from hacoord.recovery import Answer, Reset
-from hacoord.storage import StorageError
-from hacoord.tls import certificates
 
 Verb = Callable[[argparse.Namespace], int]
 AddCommand = Callable[[str, Verb, str], argparse.ArgumentParser]

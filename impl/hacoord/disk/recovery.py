@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from hacoord.backup import copied, found, held, load, whole
 from hacoord.config import parse_address
-from hacoord.connect import ClientConnection, ConnectionFailed
-from hacoord.directory import lock_directory, sync
-from hacoord.handshake import HandshakeRefused
+from hacoord.disk.backup import copied, found, held, load, whole
+from hacoord.disk.directory import lock_directory, sync
+from hacoord.disk.storage import StorageError
 from hacoord.images import decode
+from hacoord.net.connect import ClientConnection, ConnectionFailed
+from hacoord.net.handshake import HandshakeRefused
+from hacoord.net.tls import Certificates
 from hacoord.raft.group import Member
 from hacoord.raft.messages import Base
-from hacoord.storage import StorageError
-from hacoord.tls import Certificates
 
 PATIENCE = 2.0
 """Seconds for which an old member is waited for."""

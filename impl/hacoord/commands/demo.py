@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from hacoord.client import Client, NotWritten, Unreachable
+from hacoord.disk.storage import StorageError, create
 from hacoord.journal import OutcomeUnknown
-from hacoord.narrator import PATIENCE, Line, Narrator, NothingHappened
-from hacoord.storage import StorageError, create
+from hacoord.monitoring.narrator import PATIENCE, Line, Narrator, NothingHappened
 
 CLUSTER = "demo"
 NODES = ("n1", "n2", "n3")
@@ -347,7 +347,7 @@ def _terminated(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-HACOORD = (sys.executable, "-m", "hacoord.cli")
+HACOORD = (sys.executable, "-m", "hacoord.commands.cli")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from hacoord.config import ConfigError
-from hacoord.rights import Right
-from hacoord.tokens import TokensFile, open_tokens, write_private
+from hacoord.net.rights import Right
+from hacoord.net.tokens import TokensFile, open_tokens, write_private
 
 _RIGHTS = [str(right) for right in Right if right is not Right.NONE]
 

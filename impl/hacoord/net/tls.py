@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hacoord.config import ConfigError, Tls, check_private
-from hacoord.handshake import HandshakeRefused
+from hacoord.net.handshake import HandshakeRefused
 
 _CHUNK = 64 * 1024
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 from hacoord.client import Client, Unreachable
-from hacoord.monitor import Monitor
+from hacoord.monitoring.monitor import Monitor
 from hacoord.raft.core import Raft
 from hacoord.raft.group import Part
 

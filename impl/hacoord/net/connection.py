@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from math import inf
 
 from hacoord.config import Address
-from hacoord.frames import FrameReader, frame
-from hacoord.handshake import LIMIT, Handshake, Hello
-from hacoord.tls import TlsEnd
+from hacoord.net.frames import FrameReader, frame
+from hacoord.net.handshake import LIMIT, Handshake, Hello
+from hacoord.net.tls import TlsEnd
 
 # Seconds: without progress in sending; between attempts to connect.
 STALL_TIME = 5.0
@@ -25,7 +25,7 @@ _CHUNK = 64 * 1024
 _CHUNKS = 16  # per connection and turn, so that one that floods does not starve the rest
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
-log = logging.getLogger("hacoord.transport")
+log = logging.getLogger("hacoord.net.transport")
 
 
 class Connection:

@@ -28,14 +28,14 @@ from pathlib import Path
 from typing import Any
 
 from hacoord.client import Client
-from hacoord.directory import LOCK, sync
+from hacoord.disk.directory import LOCK, sync
+from hacoord.disk.storage import DATABASE, Founding, Storage, StorageError, create
 from hacoord.images import BadImage, Content, decode, encode
 from hacoord.raft.group import founding
 from hacoord.raft.log import Log
 from hacoord.raft.messages import Base, HardState
 from hacoord.raft.transfer import checksum
 from hacoord.replay import journal_entry
-from hacoord.storage import DATABASE, Founding, Storage, StorageError, create
 
 _MAGIC = b"hacoord backup 1 "
 _HEAD = len(_MAGIC) + 64 + 1

@@ -25,9 +25,9 @@ from typing import Self
 
 from sqlite_utils import Database
 
-from hacoord.acquaintances import Acquaintances
-from hacoord.directory import LOCK, StorageError, lock_directory, make_directory, sync
-from hacoord.image_store import Damaged, ImageStore, create_tables
+from hacoord.disk.acquaintances import Acquaintances
+from hacoord.disk.directory import LOCK, StorageError, lock_directory, make_directory, sync
+from hacoord.disk.image_store import Damaged, ImageStore, create_tables
 from hacoord.raft.group import encode
 from hacoord.raft.group import founding as founders
 from hacoord.raft.messages import Base, Entry, HardState, Image, Kind, Persist, Piece

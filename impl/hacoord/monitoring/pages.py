@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from http import HTTPStatus
 
-from hacoord.http import Page
-from hacoord.metrics import CONTENT_TYPE
-from hacoord.monitor import Monitor
+from hacoord.monitoring.metrics import CONTENT_TYPE
+from hacoord.monitoring.monitor import Monitor
+from hacoord.net.http import Page
 
 JSON = "application/json"
 

@@ -9,10 +9,10 @@ import time
 from types import TracebackType
 from typing import Literal, Self
 
-from hacoord.frames import MAX_FRAME, FrameError, FrameReader, TransportError, decode_json, encode_json, frame
-from hacoord.handshake import LIMIT, Dialer, HandshakeRefused, Hello
-from hacoord.tls import Certificates, TlsEnd
-from hacoord.tokens import Token
+from hacoord.net.frames import MAX_FRAME, FrameError, FrameReader, TransportError, decode_json, encode_json, frame
+from hacoord.net.handshake import LIMIT, Dialer, HandshakeRefused, Hello
+from hacoord.net.tls import Certificates, TlsEnd
+from hacoord.net.tokens import Token
 
 _CHUNK = 64 * 1024
 

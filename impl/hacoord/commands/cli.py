@@ -14,18 +14,20 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hacoord import __version__, config_commands, frontends, logs, member_commands, recovery_commands, token_commands
+from hacoord import __version__
 from hacoord.catalog import commands as catalog
 from hacoord.catalog.machine import BadCommand
 from hacoord.catalog.service import serve
 from hacoord.client import Client, NotWritten, RequestRefused, Unreachable
+from hacoord.commands import config_commands, member_commands, recovery_commands, token_commands
 from hacoord.config import Config, ConfigError, load, parse_address, read_secret
+from hacoord.disk.storage import StorageError, create
 from hacoord.journal import OutcomeUnknown
+from hacoord.monitoring import frontends, logs
+from hacoord.net.tls import certificates
+from hacoord.net.tokens import read_token
 from hacoord.node import MEANING, Exit, Node, NodeFailed
 from hacoord.sim import Faults, Simulation
-from hacoord.storage import StorageError, create
-from hacoord.tls import certificates
-from hacoord.tokens import read_token
 from hacoord.trace import TraceFailed
 
 UNKNOWN = 3

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hacoord.connection import Connection
-from hacoord.frames import FrameError, decode_json, encode_json
-from hacoord.rights import Right
-from hacoord.tokens import TokensFile
+from hacoord.net.connection import Connection
+from hacoord.net.frames import FrameError, decode_json, encode_json
+from hacoord.net.rights import Right
+from hacoord.net.tokens import TokensFile
 
 
 @dataclass(frozen=True, slots=True)

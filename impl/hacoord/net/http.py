@@ -20,7 +20,7 @@ from http import HTTPStatus
 from math import inf
 from urllib.parse import urlsplit
 
-from hacoord.port import open_port
+from hacoord.net.port import open_port
 from hacoord.settings import Address
 
 MAX_HEAD = 8192

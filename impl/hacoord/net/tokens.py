@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hacoord.config import ConfigError, read_private
-from hacoord.frames import is_name
-from hacoord.rights import Right
+from hacoord.net.frames import is_name
+from hacoord.net.rights import Right
 
 KEY_SIZE = 32
 

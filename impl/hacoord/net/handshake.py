@@ -22,9 +22,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, Protocol, cast
 
-from hacoord.frames import OLDEST, PROTOCOL, FrameError, TransportError, decode_object, encode_json, is_inc, is_name
-from hacoord.rights import Right
-from hacoord.tokens import KEY_SIZE, Token, Verifier, verifier
+from hacoord.net.frames import OLDEST, PROTOCOL, FrameError, TransportError, decode_object, encode_json, is_inc, is_name
+from hacoord.net.rights import Right
+from hacoord.net.tokens import KEY_SIZE, Token, Verifier, verifier
 
 LIMIT = 1024
 """A frame of the handshake is at most this many bytes."""

@@ -19,15 +19,15 @@ from functools import partial
 from math import inf
 
 from hacoord.config import Address, ConfigError, Connections, parse_address
-from hacoord.connect import ClientConnection, ConnectionFailed, RequestUnanswered
-from hacoord.connection import Connection, Dial, log
-from hacoord.frames import MAX_FRAME, PROTOCOL, FrameError, TransportError, decode_message, encode_message, since
-from hacoord.handshake import Dialer, Handshake, HandshakeRefused, Hello, Listener
-from hacoord.port import Port
+from hacoord.net.connect import ClientConnection, ConnectionFailed, RequestUnanswered
+from hacoord.net.connection import Connection, Dial, log
+from hacoord.net.frames import MAX_FRAME, PROTOCOL, FrameError, TransportError, decode_message, encode_message, since
+from hacoord.net.handshake import Dialer, Handshake, HandshakeRefused, Hello, Listener
+from hacoord.net.port import Port
+from hacoord.net.requests import ClientRequest, Clients
+from hacoord.net.tls import Certificates, TlsEnd
+from hacoord.net.tokens import TokensFile
 from hacoord.raft.messages import Message
-from hacoord.requests import ClientRequest, Clients
-from hacoord.tls import Certificates, TlsEnd
-from hacoord.tokens import TokensFile
 
 __all__ = [
     "ClientConnection", "ClientRequest", "ConnectionFailed", "FrameError", "HandshakeRefused", "RequestUnanswered",

@@ -16,14 +16,14 @@ from hacoord import __version__
 from hacoord.ha.frontend import Frontend, FrontendType
 from hacoord.ha.state_change import StateChangeExecutor
 from hacoord.journal import Journal
-from hacoord.logs import say
-from hacoord.metrics import Labels, Registry
+from hacoord.monitoring.logs import say
+from hacoord.monitoring.metrics import Labels, Registry
+from hacoord.net.transport import Transport
 from hacoord.raft.core import Role
 from hacoord.raft.group import Part
 from hacoord.raft.messages import AppendEntries, Message, Persist
 from hacoord.raft.outbox import Event
 from hacoord.trace import TraceWriter
-from hacoord.transport import Transport
 
 log = logging.getLogger(__name__)
 

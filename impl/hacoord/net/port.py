@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from math import inf
 
 from hacoord.config import Address
-from hacoord.frames import TransportError
+from hacoord.net.frames import TransportError
 
 PAUSE = 1.0
 """Seconds without accepting, when out of descriptors."""
 
-log = logging.getLogger("hacoord.transport")
+log = logging.getLogger("hacoord.net.transport")
 
 
 class Port:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hacoord.config import parse_address
+from hacoord.net.transport import Transport
 from hacoord.raft.core import Raft
-from hacoord.transport import Transport
 
 
 class Peers:

@@ -9,9 +9,9 @@ from typing import cast
 
 from hacoord.client import Client, RequestRefused, Unreachable
 from hacoord.config import parse_address
+from hacoord.disk.storage import StorageError, create
 from hacoord.exits import Exit, NodeFailed
 from hacoord.ha.membership import Action
-from hacoord.storage import StorageError, create
 
 Open = Callable[[argparse.Namespace, Sequence[str]], Client]
 

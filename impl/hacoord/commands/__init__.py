@@ -1,0 +1,1 @@
+"""The command line: `hacoord` and its subcommands, and the demonstration."""

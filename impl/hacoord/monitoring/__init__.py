@@ -1,0 +1,1 @@
+"""What people and programs see of a cluster: metrics, health, log lines, `show frontends`, traces in words."""

@@ -1,0 +1,1 @@
+"""What passes between processes: sockets, frames, who is at the other end and what he may do, HTTP."""
