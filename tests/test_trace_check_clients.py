@@ -14,7 +14,7 @@ from handmade import Event, Story
 from hypothesis import given
 
 from trace_check import BadInput, Verdict
-from trace_check.history import Moments, Versions
+from trace_check.history import Moments, Places, Versions
 from trace_check.report import as_text
 from trace_check.verdict import Refused
 
@@ -215,6 +215,62 @@ def read_without_hearing_of_the_serve(story: Story) -> Event:
     return ok
 
 
+@refused_by("PromiseKept")
+def read_is_answered_from_a_round_that_was_known_before(story: Story) -> Event:
+    leading(story)
+    serve = story.serve("n1", "n2")
+    story.invoke_read("c1", "r1")
+    story.saw("c1", "r1", serve)
+    story.invoke_read("c1", "r2")
+    return story.saw("c1", "r2", serve)
+
+
+@refused_by("PromiseKept")
+def stale_read_by_who_had_heard_of_a_later_promise(story: Story) -> Event:
+    leading(story)
+    story.store("n3", "n1")
+    start = story.read_start("n1")
+    old = story.read_serve("n1", start, story.confirm("n2", start))
+    story.lead("n3", "n2", term=2)
+    story.write("c2", "n3", "n2")
+    story.open("c1")
+    story.hear("c1", "n1", "n3")
+    story.invoke_read("c1", "r1")
+    return story.saw("c1", "r1", old)
+
+
+@refused_by("PromiseKept")
+def write_was_acknowledged_before_it_began(story: Story) -> Event:
+    leading(story)
+    story.replicate("n1", "n2")
+    ack = story.ack("n1", 3, 3)
+    story.open("c1")
+    story.hear("c1", "n1")
+    story.invoke("c1", "w1")
+    return story.ok("c1", "w1", ack, 3)
+
+
+@refused_by("PromiseKept")
+def write_where_the_group_was_changed(story: Story) -> Event:
+    leading(story)
+    story.start("n4")
+    story.invoke("c1", "w1")
+    story.change("n1", "n4", "learner")
+    story.agree("n1", "n2")
+    return story.ok("c1", "w1", story.ack("n1", 3, 3), 3)
+
+
+@refused_by("PromiseKept")
+def write_that_is_tried_again_is_written_twice(story: Story) -> Event:
+    leading(story)
+    ok: Event = {}
+    for op, index in (("w1", 3), ("w2", 4)):
+        story.invoke("c1", op, idempotency="key")
+        story.replicate("n1", "n2")
+        ok = story.ok("c1", op, story.ack("n1", index, index), index)
+    return ok
+
+
 # --- orders ---------------------------------------------------------------------------------------------------------
 
 
@@ -271,6 +327,59 @@ def read_is_older_than_what_another_client_told(story: Story) -> Event:
     story.person("c2").after["c1"] = ["c1", "1-00000001", 300]
     story.invoke_read("c2", "r1")
     return story.saw("c2", "r1", old)
+
+
+@refused_by("SessionOrder")
+def write_begins_with_the_first_try_that_was_not_refused(story: Story) -> Event:
+    leading(story)
+    story.invoke("c1", "w1", idempotency="key")
+    story.tell("c1", "Fail", op="w1", error="not the leader")
+    story.replicate("n1", "n2", count=2)
+    story.invoke_read("c1", "r1")
+    story.saw("c1", "r1", story.serve("n1", "n2"))
+    story.invoke("c1", "w2", idempotency="key")
+    return story.ok("c1", "w2", story.ack("n1", 3, 4), 3)
+
+
+@refused_by("RealTimeOrder")
+def stale_read_after_an_answer_to_what_had_no_moment(story: Story) -> None:
+    leading(story)
+    old = story.serve("n1", "n2")
+    story.invoke("c1", "w1")
+    story.replicate("n1", "n2")
+    story.ok("c1", "w1", story.ack("n1", 3, 3), 3, at=["machine", 11])
+    story.invoke_read("c2", "r1", at=["machine", 12])
+    story.saw("c2", "r1", old, at=["machine", 13])
+
+
+@refused_by("RealTimeOrder")
+def stale_read_whose_answer_has_no_moment(story: Story) -> None:
+    leading(story)
+    old = story.serve("n1", "n2")
+    story.write("c1", "n1", "n2", at=10)
+    story.invoke_read("c2", "r1", at=["machine", 12])
+    story.saw("c2", "r1", old)
+
+
+@refused_by("RealTimeOrder")
+def stale_read_after_a_write_that_was_tried_again_on_another_clock(story: Story) -> None:
+    leading(story)
+    old = story.serve("n1", "n2")
+    story.invoke("c1", "w1", idempotency="key", at=["first boot", 500])
+    story.open("c1")
+    story.invoke("c1", "w1", idempotency="key", at=["second boot", 5])
+    story.replicate("n1", "n2")
+    story.ok("c1", "w1", story.ack("n1", 3, 3), 3, at=["second boot", 6])
+    story.invoke_read("c2", "r1", at=["second boot", 7])
+    story.saw("c2", "r1", old, at=["second boot", 8])
+
+
+@refused_by("RealTimeOrder")
+def clock_that_goes_back_while_another_is_read(story: Story) -> Event:
+    leading(story)
+    story.invoke("c1", "w1", at=["machine", 5])
+    story.invoke("c1", "w2", at=["another", 1])
+    return story.invoke("c1", "w3", at=["machine", 4])
 
 
 @refused_by("RealTimeOrder")
@@ -332,6 +441,40 @@ def version_of_no_key(story: Story) -> Event:
     leading(story)
     story.invoke_read("c1", "r1")
     return story.saw("c1", "r1", story.serve("n1", "n2"), version=2)
+
+
+@refused_by("NewestVersion")
+def version_that_another_key_got(story: Story) -> None:
+    leading(story)
+    index = story.write("c1", "n1", "n2", key="one")
+    story.invoke_read("c2", "r1", key="other")
+    story.saw("c2", "r1", story.serve("n1", "n2"), version=index)
+
+
+@refused_by("NewestVersion")
+def version_of_a_write_that_left_the_key_as_it_was(story: Story) -> None:
+    leading(story)
+    story.write("c1", "n1", "n2", key="k")
+    index = story.write("c1", "n1", "n2", key="k", wrote=False)
+    story.invoke_read("c2", "r1", key="k")
+    story.saw("c2", "r1", story.serve("n1", "n2"), version=index)
+
+
+@refused_by("NewestVersion")
+def version_is_an_epoch_record(story: Story) -> Event:
+    leading(story)
+    story.invoke_read("c1", "r1", key="k")
+    return story.saw("c1", "r1", story.serve("n1", "n2"), version=1)
+
+
+@refused_by("NewestVersion")
+def version_is_a_configuration(story: Story) -> Event:
+    leading(story)
+    story.start("n4")
+    story.change("n1", "n4", "learner")
+    story.agree("n1", "n2")
+    story.invoke_read("c1", "r1", key="k")
+    return story.saw("c1", "r1", story.serve("n1", "n2"), version=3)
 
 
 # --- odd and right --------------------------------------------------------------------------------------------------
@@ -564,7 +707,9 @@ def test_moments_find_what_comparing_all_pairs_finds(
     kept = Moments()
     try:
         for operation in history:
-            kept.operation(*operation)
+            began, ended, saw, shows = operation
+            kept.began(began, saw)
+            kept.ended(ended, shows)
     except Refused:
         assert wrong
     else:
@@ -594,9 +739,11 @@ def test_versions_find_what_comparing_all_pairs_finds(drawn: list[tuple[int, int
 def test_what_is_too_old_to_be_judged_is_said_and_not_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = Moments(size=4)
     for now in range(0, 100, 10):
-        old.operation(now, now + 1, now + 1, now + 1)
-    old.operation(5, 95, 100, 100)
-    assert old.late == 1
+        old.began(now, now + 1)
+        old.ended(now + 1, now + 1)
+    old.began(5, 100)
+    old.ended(5, 1)
+    assert old.late == 2
     versions = Versions(size=4)
     for at in range(1, 20):
         versions.write("k", at)
@@ -613,3 +760,30 @@ def test_what_is_too_old_to_be_judged_is_said_and_not_guessed(tmp_path: Path, mo
     result = story.judge(tmp_path)
     assert result.verdict is Verdict.INCOMPLETE
     assert "3 operations of clients" in result.missing[0]
+
+
+def test_a_write_tried_again_is_known_whatever_was_forgotten_meanwhile() -> None:
+    places = Places(size=2)
+    for index in (10, 11, 12, 13, 14, 1, 2):
+        assert places.add(index, ("c1", f"key {index}"))
+    assert places.add(10, ("c1", "key 10"))
+    assert places.late == 1
+
+
+def test_keys_that_are_read_while_they_are_made_are_not_too_old_to_be_judged() -> None:
+    versions = Versions(size=8)
+    for index in range(1, 100):
+        versions.write(f"k{index}", index)
+        versions.read(f"k{index}", 0, index - 1)
+    assert not versions.late
+
+
+def test_incarnations_of_a_client_with_one_counter_are_not_put_in_order_by_chance(tmp_path: Path) -> None:
+    story = Story("n1", "n2", "n3")
+    leading(story)
+    for inc in ("1-ffffffff", "1-00000000"):
+        story.person("c1").incs.append(inc)
+        story.files["c1", inc] = []
+        story.invoke_read("c1", "r1")
+    with pytest.raises(BadInput, match="have the same counter"):
+        story.judge(tmp_path)

@@ -13,11 +13,13 @@ from typing import Any
 from trace_check.history import TRIES, Moments, Places, Versions
 from trace_check.nodes import Cluster
 from trace_check.read import Source
-from trace_check.schema import Event
+from trace_check.schema import Event, Reference
 from trace_check.verdict import Promise, Refused
 
 # Events of a client from one mark to the next (Session.marks).
 MARK_EVERY = 256
+# Until as many entries have come after it, a write that is tried again is not written again (docs/trace-format.md).
+REMEMBERED = 10_000
 
 
 @dataclass(slots=True)
@@ -29,6 +31,12 @@ class Operation:
     must_see: int
     began: list[Any] | None
     idempotency: str | None
+    # How far its client had heard of each node by then, as in Source.heard.
+    heard: dict[str, int]
+    # Of the first of the writes that are one: whether it has been tried again.
+    again: bool = False
+    # And where the newest answer says that it is.
+    place: int | None = None
 
 
 @dataclass(slots=True)
@@ -42,7 +50,8 @@ class Session:
     open: dict[str, Operation] = field(default_factory=dict)
     # By `idempotency`, how the first of the writes that are one began; of the newest ones.
     tried: dict[str, Operation] = field(default_factory=dict)
-    clock: list[Any] = field(default_factory=lambda: ["", 0])
+    # The newest reading of each clock.
+    clocks: dict[str, int] = field(default_factory=dict)
     writes: int = 0
     reads: int = 0
     unknown: int = 0
@@ -88,10 +97,12 @@ class Clients:
         if event["op"] in session.open:
             raise Refused("PromiseKept", "an operation name of its own for each one", f"{event['op']!r} once more")
         once = event.get("idempotency") if kind == "write" else None
-        operation = Operation(kind == "read", event.get("key"), session.seen, event.get("at"), once)
+        heard = dict(source.heard)
+        operation = Operation(kind == "read", event.get("key"), session.seen, event.get("at"), once, heard)
         if once is not None:
             first = session.tried.setdefault(once, operation)
-            operation.must_see, operation.began = first.must_see, first.began
+            first.again = first is not operation
+            operation.must_see, operation.began, operation.heard = first.must_see, first.began, first.heard
             if len(session.tried) > TRIES:
                 del session.tried[next(iter(session.tried))]
         session.open[event["op"]] = operation
@@ -105,22 +116,30 @@ class Clients:
             raise Refused("PromiseKept", f"an answer to {event['op']!r} that cites {cites}", "another one")
         if not operation.read:
             self._written(source, event, operation)
+            self._one_place(session, operation, event["index"])
             self._in_order(session, operation, event, event["index"] - 1)
+            self._since(operation, event["ack"], "an Ack")
             session.writes += 1
         else:
-            self._served(source, event)
+            start = self._served(source, event)
             try:
                 self._in_order(session, operation, event, event["index"])
             except Refused:
                 self.stale += 1
                 raise
+            self._since(operation, start, "a round of reads, from its ReadStart on,")
             session.reads += 1
         session.seen = max(session.seen, event["index"])
 
     def fail(self, source: Source, event: Event) -> None:
         """An operation was refused."""
         session = self._session(source, event)
-        session.failed += not self._answered(session, event).read
+        operation = self._answered(session, event)
+        session.failed += not operation.read
+        once = operation.idempotency
+        if once is not None and session.tried.get(once) is operation and not operation.again:
+            # It was not written, so that the write begins with the next try.
+            del session.tried[once]
 
     def unclear(self, source: Source, event: Event) -> None:
         """Nobody knows what became of an operation."""
@@ -162,16 +181,36 @@ class Clients:
                 f"entry {index} of term {term} in the committed log, which ends at {tree.committed}",
                 "another entry there, or none: an acknowledged write was lost",
             )
+        self._is_a_write("PromiseKept", index)
         if not self._places.add(index, None if operation.idempotency is None else (source.node, operation.idempotency)):
             self.lost += 1
             both = "two, not one tried again, that were acknowledged there: one of them was lost"
             raise Refused("PromiseKept", f"one write at index {index}", both)
 
-    def _served(self, source: Source, event: Event) -> None:
-        """Guard PromiseKept for a read: it saw what the leader served."""
+    def _served(self, source: Source, event: Event) -> Reference:
+        """Guard PromiseKept for a read: it saw what the leader served. Returns the ReadStart of that."""
         serve = self._cluster.cited("PromiseKept", source, event["serve"], "ReadServe", None)
         if serve["index"] != event["index"]:
             raise Refused("PromiseKept", f"index {serve['index']}, as served", f"index {event['index']}")
+        start: Reference = serve["start"]
+        return start
+
+    def _one_place(self, session: Session, operation: Operation, index: int) -> None:
+        """Guard PromiseKept for a write that is tried again: it is written once."""
+        first = session.tried.get(operation.idempotency or "")
+        if operation.idempotency is None or first is None:
+            return
+        if first.place is not None and 0 < abs(index - first.place) <= REMEMBERED:
+            found = f"index {index}: it was written twice"
+            raise Refused("PromiseKept", f"index {first.place}, where this write was acknowledged before", found)
+        first.place = index
+
+    def _since(self, operation: Operation, reference: Reference, what: str) -> None:
+        """Guard PromiseKept: nobody can answer what has not been asked yet."""
+        node, inc, seq = reference
+        if self._cluster.incarnations[node][inc].base + seq <= operation.heard.get(node, 0):
+            known = f"[{node}, {inc}, {seq}], of which its client had heard before it began"
+            raise Refused("PromiseKept", f"{what} after the operation that it answers", known)
 
     def _in_order(self, session: Session, operation: Operation, event: Event, saw: int) -> None:
         """Guards SessionOrder, RealTimeOrder and NewestVersion, for one that saw the log up to an index at least."""
@@ -183,19 +222,34 @@ class Clients:
                 f"{what} that saw no more than index {saw}",
             )
         began, ended = operation.began, event.get("at")
-        if began is not None and ended is not None and began[0] == ended[0]:
-            moments = self._moments.get(ended[0])
-            if moments is None:
-                moments = self._moments[ended[0]] = Moments()
-            moments.operation(began[1], ended[1], saw, event["index"])
+        if began is not None:
+            self._clock(began[0]).began(began[1], saw)
+        if ended is not None:
+            self._clock(ended[0]).ended(ended[1], event["index"])
         if not operation.read:
-            if operation.key is not None and event.get("wrote", True):
-                self._versions.write(operation.key, event["index"])
+            if operation.key is not None:
+                if event.get("wrote", True):
+                    self._versions.write(operation.key, event["index"])
+                else:
+                    self._versions.unchanged(event["index"])
         elif "version" in event:
             if operation.key is None or event["version"] > event["index"]:
                 seen = f"an entry up to {event['index']}, of the key in the Invoke"
                 raise Refused("NewestVersion", seen, f"entry {event['version']}, key {operation.key!r}")
             self._versions.read(operation.key, event["version"], event["index"])
+            self._is_a_write("NewestVersion", event["version"])
+
+    def _is_a_write(self, guard: str, index: int) -> None:
+        """Refuses a committed entry that is no client's."""
+        what = self._cluster.records.get(index)
+        if what is not None:
+            raise Refused(guard, "an entry that a client can have written", f"entry {index}, {what}")
+
+    def _clock(self, name: str) -> Moments:
+        moments = self._moments.get(name)
+        if moments is None:
+            moments = self._moments[name] = Moments()
+        return moments
 
     # --- sessions ------------------------------------------------------------------------------------------------
 
@@ -216,9 +270,10 @@ class Clients:
             seen.append(session.seen)
         if "at" in event:
             clock, now = event["at"]
-            if clock == session.clock[0] and now < session.clock[1]:
-                raise Refused("RealTimeOrder", f"a clock that goes on from {session.clock[1]}", f"{now}")
-            session.clock = event["at"]
+            before_it = session.clocks.get(clock, 0)
+            if now < before_it:
+                raise Refused("RealTimeOrder", f"a clock that goes on from {before_it}", f"{now}")
+            session.clocks[clock] = now
         return session
 
     def _as_of(self, other: Source, seq: int) -> int:

@@ -205,8 +205,10 @@ GUARDS: dict[str, Guard] = {
     ),
     "PromiseKept": Guard(
         "a client's `Ok` answers an `Invoke` that is open. A write's cites an `Ack`, heard in the reply, that "
-        "covers its index in that term; the entry is committed there, and stays; no two `Ok`s name the same "
-        "index, but of one write tried again. A read's cites a `ReadServe`, heard in the reply, of its index",
+        "covers its index in that term; the entry is committed there, stays, and is neither an epoch record nor a "
+        "configuration; no two `Ok`s name the same index, but of one write tried again, and that names no other "
+        "within 10,000. A read's cites a `ReadServe`, heard in the reply, of its index. Of that `Ack`, or of that "
+        "read's `ReadStart`, the client had not heard when the operation began",
         "This is what all other rules are for: an acknowledged write is in the committed log, at its place, for "
         "good.",
     ),
@@ -216,12 +218,13 @@ GUARDS: dict[str, Guard] = {
         "A client that is shown the past after the present would take its own writes for lost.",
     ),
     "RealTimeOrder": Guard(
-        "likewise between all clients that share a clock; and a client's clock never goes back",
+        "likewise between all clients that share a clock, each `at` by itself; and no clock of a client goes back",
         "Whoever asks after somebody was answered must not be shown less: that is what linearizable means.",
     ),
     "NewestVersion": Guard(
         "the `version` of a read is at most its index, and no entry after it, up to that index, is known to "
-        "have written the key: not by the `Ok` of a write, nor as the `version` of another read",
+        "have written the key: not by the `Ok` of a write, nor as the `version` of another read; the entry it "
+        "names is no epoch record or configuration, and not known to have written another key or none",
         "A read that shows an old value of its key is stale, whatever index it claims.",
     ),
 }

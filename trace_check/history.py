@@ -67,25 +67,25 @@ class Places:
             if len(self._writes) > 2 * self._size:
                 for old in sorted(self._writes)[: self._size]:
                     del self._writes[old]
-                    self._forgotten = old
+                    self._forgotten = max(self._forgotten, old)
         return True
 
 
 class Moments:
-    """Guard RealTimeOrder: the operations on one clock. Who begins after another's answer sees what that showed."""
+    """Guard RealTimeOrder: operations on one clock. Who begins after another's answer sees what that showed."""
 
     def __init__(self, size: int = 1 << 16) -> None:
         self._size = size
         # Moments and indexes, both growing: what had been shown by then; how little was seen by who began then.
         self._shown: tuple[list[int], list[int]] = [], []
         self._saw: tuple[list[int], list[int]] = [], []
-        self._forgotten = -1
+        # Before these moments something of either is not known any more.
+        self._shown_since = self._saw_since = -1
         self.late = 0
 
-    def operation(self, began: int, ended: int, saw: int, shows: int) -> None:
-        """It saw the log up to index `saw` at least, and its answer showed that it reaches to `shows`."""
-        if began <= self._forgotten:
-            self.late += 1
+    def began(self, began: int, saw: int) -> None:
+        """An operation began that saw the log up to index `saw` at least."""
+        self.late += began <= self._shown_since
         moments, shown = self._shown
         known = bisect_left(moments, began) - 1
         if known >= 0 and shown[known] > saw:
@@ -95,6 +95,19 @@ class Moments:
                 f"no more than index {saw}",
             )
         moments, seen = self._saw
+        at = first = bisect_left(moments, began)
+        if at == len(seen) or seen[at] > saw:
+            while first > 0 and seen[first - 1] >= saw:
+                first -= 1
+            moments[first:at], seen[first:at] = [began], [saw]
+        if len(moments) > 2 * self._size:
+            self._saw_since = moments[self._size]
+            del moments[: self._size], seen[: self._size]
+
+    def ended(self, ended: int, shows: int) -> None:
+        """An operation was answered, which showed that the log reaches to index `shows`."""
+        self.late += ended <= self._saw_since
+        moments, seen = self._saw
         later = bisect_right(moments, ended)
         if later < len(seen) and seen[later] < shows:
             raise Refused(
@@ -102,25 +115,15 @@ class Moments:
                 f"index {shows} to be seen by who began {moments[later] - ended} ns after this answer",
                 f"an operation that saw no more than index {seen[later]}",
             )
-        self._keep(began, ended, saw, shows)
-
-    def _keep(self, began: int, ended: int, saw: int, shows: int) -> None:
         moments, shown = self._shown
-        at = end = bisect_right(moments, ended)
+        at = last = bisect_right(moments, ended)
         if at == 0 or shown[at - 1] < shows:
-            while end < len(shown) and shown[end] <= shows:
-                end += 1
-            moments[at:end], shown[at:end] = [ended], [shows]
-        moments, seen = self._saw
-        at = begin = bisect_left(moments, began)
-        if at == len(seen) or seen[at] > saw:
-            while begin > 0 and seen[begin - 1] >= saw:
-                begin -= 1
-            moments[begin:at], seen[begin:at] = [began], [saw]
-        for moments, indexes in (self._shown, self._saw):
-            if len(moments) > 2 * self._size:
-                self._forgotten = max(self._forgotten, moments[self._size])
-                del moments[: self._size], indexes[: self._size]
+            while last < len(shown) and shown[last] <= shows:
+                last += 1
+            moments[at:last], shown[at:last] = [ended], [shows]
+        if len(moments) > 2 * self._size:
+            self._shown_since = moments[self._size]
+            del moments[: self._size], shown[: self._size]
 
 
 class Versions:
@@ -131,15 +134,24 @@ class Versions:
         self._known: dict[str, list[list[int]]] = {}
         self._size = self._limit = size
         self._count = 0
+        # By entry, the one key that it wrote, None if it left that as it was; of the newest entries.
+        self._keys: dict[int, str | None] = {}
         self.late = 0
 
     def write(self, key: str, index: int) -> None:
-        """The entry at an index wrote the key."""
+        """The entry at an index wrote the key, and no other."""
+        self._wrote(key, index)
         if self._enter(key, index) < 0:
             self.late += 1
 
+    def unchanged(self, index: int) -> None:
+        """The entry at an index left its key as it was."""
+        self._wrote(None, index)
+
     def read(self, key: str, version: int, index: int) -> None:
         """Who saw the log up to an index found the key as entry `version` left it; 0 if none had written it."""
+        if version:
+            self._wrote(key, version)
         at = self._enter(key, version)
         known = self._known[key]
         if at + 1 < len(known) and known[at + 1][0] <= index:
@@ -174,9 +186,20 @@ class Versions:
         self._count += 1
         return at + 1
 
+    def _wrote(self, key: str | None, index: int) -> None:
+        known = self._keys.setdefault(index, key)
+        if known != key:
+            one, other = ("nothing" if wrote is None else repr(wrote) for wrote in (known, key))
+            raise Refused("NewestVersion", f"entry {index} to have written {one}, as it was said before", other)
+        if len(self._keys) > 2 * self._size:
+            for old in sorted(self._keys)[: self._size]:
+                del self._keys[old]
+
     def _forget(self) -> None:
-        """Drop the older half of each key's entries."""
+        """Drop the older half of all entries, but of each key the last of these: who sees more may find it."""
+        entries = sorted(entry for known in self._known.values() for entry, _ in known if entry)
+        cut = entries[len(entries) // 2] if entries else 0
         for known in self._known.values():
-            del known[: len(known) // 2]
+            del known[: max(0, bisect_right(known, cut, key=lambda entry: entry[0]) - 1)]
         self._count = sum(map(len, self._known.values()))
         self._limit = max(self._size, 2 * self._count)

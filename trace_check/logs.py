@@ -277,7 +277,7 @@ class Logs:
 
     def _agree(self, last: int, last_term: int) -> None:
         """Guard CommitAgrees for a leader's Commit; what it commits first steps Fencing, in log order."""
-        tree, fencing = self._tree, self._cluster.fencing
+        tree, fencing, records = self._tree, self._cluster.fencing, self._cluster.records
         if tree.is_prefix(last, last_term, tree.committed, tree.committed_term):
             return
         if not tree.is_prefix(tree.committed, tree.committed_term, last, last_term):
@@ -286,6 +286,10 @@ class Logs:
             if first == leader.first:
                 fencing.step(leader, "CommitEpoch")
                 self.epochs_committed += 1
+                records[first] = "an epoch record"
+            for index, _ in leader.configurations[1:]:
+                if first <= index <= end:
+                    records[index] = "a configuration"
             if end > leader.first:
                 fencing.step(leader, "Write")
         tree.committed, tree.committed_term = last, last_term

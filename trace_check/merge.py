@@ -68,6 +68,11 @@ class Merge:
             self._ready.append(source)
         elif source.counter < previous.counter:
             raise BadInput(f"{source.path}: {source} came after {previous}; judge the directory anew")
+        elif source.client and source.counter == previous.counter:
+            raise BadInput(
+                f"{source.path}: {source} and {previous} have the same counter, so that nobody knows which came first: "
+                "the counter of a client grows by one at each start"
+            )
         else:
             # That one cannot grow any more.
             source.base = previous.base + RANK

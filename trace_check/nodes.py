@@ -131,6 +131,8 @@ class Cluster:
         self.founded: list[Any] | None = None
         self.tree: LogTree[Leader] = LogTree()
         self.digests = Digests(self.tree)
+        # By index, what of the committed log is no client's write.
+        self.records: dict[int, str] = {}
         self.disks: dict[str, str] = {}
         self.nodes: dict[str, Node] = {}
         self.sources: list[Source] = []

@@ -11,6 +11,7 @@ then look for writes that were acknowledged and lost, and for reads that were st
 from __future__ import annotations
 
 import base64
+import glob
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -208,6 +209,8 @@ class Client:
                         reason, doubt = why, OutcomeUnknown(why)
                         if "idempotency" not in request:
                             raise doubt
+                    case {"error": "answer_too_large", "reason": str(why)} if ambiguous:
+                        raise OutcomeUnknown(why)
                     case {"error": "bad_request" | "forbidden" | "refused" | "timeout" | "lost", "reason": str(why)}:
                         raise doubt or RequestRefused(why)
                     case {"error": "not_leader", "reason": str(why), "address": str(leader)} if leader != address:
@@ -394,5 +397,6 @@ _CLOCK = _shared_clock()
 
 def _newest_counter(directory: Path, name: str) -> int:
     """The highest incarnation counter among this client's traces: what is on disk is what makes it durable."""
-    counters = [path.name.removeprefix(f"{name}.").partition("-")[0] for path in directory.glob(f"{name}.*-*.ndjson")]
+    paths = directory.glob(f"{glob.escape(name)}.*-*.ndjson*")  # also what has been rotated or packed
+    counters = [path.name.removeprefix(f"{name}.").partition("-")[0] for path in paths]
     return max((int(counter) for counter in counters if counter.isdigit()), default=0)
