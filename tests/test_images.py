@@ -7,13 +7,13 @@ What was traced is judged by trace_check.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from hacoord.raft.core import Timing
-from hacoord.raft.messages import AppendEntries, InstallSnapshot, Message, Persist
+from hacoord.raft.messages import Appended, AppendEntries, InstallSnapshot, Message, Persist
 from hacoord.sim import Cluster, Disk
 from trace_check import assert_holds, replay
 
@@ -198,6 +198,49 @@ def test_what_is_committed_and_given_up_is_not_asked_for_again(group: Group) -> 
         group.cluster.deliver(message)
     group.settle()
     assert group.last("n3") == group.last("n1")
+
+
+def test_who_has_what_the_image_holds_and_more_says_so_by_a_store(group: Group) -> None:
+    """n3 had stored two entries and was killed before it said so; the leader has given the first of them up.
+
+    It answers that it has the image, and the leader cites a Store for that, not the one of before the crash.
+    """
+    cluster = group.cluster
+    raft = cluster.running["n1"].frontend.raft
+    group.write(3)
+
+    def deliver(wanted: Callable[[Message], bool]) -> list[Message]:
+        others: list[Message] = []
+        while cluster.in_flight:
+            message = cluster.in_flight.pop(0)
+            if wanted(message):
+                cluster.deliver(message)
+            else:
+                others.append(message)
+        return others
+
+    def has_entries(message: Message) -> bool:
+        return isinstance(message, AppendEntries) and bool(message.entries)
+
+    cluster.write("n1")
+    first = next(m for m in deliver(lambda m: m.dst != "n3") if has_entries(m))
+    cluster.write("n1")
+    second = next(m for m in deliver(lambda m: not has_entries(m)) if m.dst == "n3")
+    cluster.deliver(second)  # which it refuses, as the first is late
+    deliver(lambda m: m.dst == "n1")
+    cluster.deliver(first)
+    cluster.deliver(second)
+    cluster.in_flight.clear()
+    cluster.crash("n3")
+    cluster.image("n1")
+    assert raft.log.base.last == raft.commit_index == raft.last - 1
+    cluster.restart("n3")
+    cluster.in_flight.clear()
+    group.heartbeat()
+    deliver(lambda m: isinstance(m, InstallSnapshot | Appended))
+    cluster.remove("n1", "n2")
+    group.settle()
+    assert "n2" not in raft.voters
 
 
 def read_after_an_install(group: Group) -> None:

@@ -73,11 +73,12 @@ def goes_on(
         if was == VOTER and len(staying) < after.majority:
             wanted = f"Stores that reach all that is committed of {after.majority} of those who stay"
             return wanted, f"{len(staying)}: {', '.join(staying) or 'none'}"
-    else:
-        address = after.members[node][1]
-        for other, (_, known) in after.members.items():
-            if other != node and address and known == address:
-                return f"an address of {node}'s own", f"{address}, which is {other}'s"
+    found: dict[str, str] = {}
+    # Also of those that have not changed: where they are may be shown for the first time.
+    for name in sorted(after.members, key=lambda name: name == node):
+        address = after.members[name][1]
+        if address and (other := found.setdefault(address, name)) != name:
+            return f"an address of {name}'s own", f"{address}, which is {other}'s"
     return None
 
 

@@ -20,6 +20,9 @@ class Elections:
         """A node votes for itself and asks for votes."""
         cluster = self._cluster
         node = cluster.enter(source, event["term"])
+        if node.stored_under == node.term > cluster.tree.root_term:
+            moved = f"a term after {node.term}, in which {node.name} has stored its leader's log"
+            raise Refused("TermMonotonic", moved, f"a candidacy in term {node.term}")
         self._vote(node, event, node.name)
         if node.term <= cluster.tree.root_term:
             later = f"a term after {cluster.tree.root_term}, the last one of the group this one was founded from"
@@ -28,8 +31,9 @@ class Elections:
         cluster.is_voter(node.name, configuration, "a candidacy")
         cluster.frontend(node, "Campaign")
         cluster.ballots.campaign(node.term, node.name, configuration.voters)
-        electorate = cluster.electorate
-        cluster.ballots.forget_before(min(cluster.nodes[v].term if v in cluster.nodes else 0 for v in electorate))
+        # Who has no vote may have cast one all the same, and its next Start may show that.
+        names = cluster.electorate | cluster.nodes.keys()
+        cluster.ballots.forget_before(min(cluster.nodes[n].term if n in cluster.nodes else 0 for n in names))
 
     def grant(self, source: Source, event: Event) -> None:
         """A node votes for another."""

@@ -70,7 +70,8 @@ class Monitor:
                     self._replays[cluster].add(source)
             else:
                 sources = incarnations.in_order()
-                if any(s.voters for s in sources):
+                # Before a founder's first Start is there, nobody knows what the group was set up with.
+                if any(s.voters and s.begins_empty for s in sources):
                     self._replays[cluster] = Replay(self._directory, sources, self._graphs)
         for replay in self._replays.values():
             replay.go_on(self._tell, stop)

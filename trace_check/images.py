@@ -39,7 +39,13 @@ class Images:
         cluster, tree = self._cluster, self._cluster.tree
         node = cluster.enter(source, event["term"])
         last, last_term = image_shown(event)
-        if not (node.image <= last and tree.is_prefix(last, last_term, node.committed, node.committed_term)):
+        known = (
+            tree.exists(last, last_term)
+            and tree.is_prefix(last, last_term, node.committed, node.committed_term)
+            # Who has lost a term may have given up what it had committed by the Stores of others.
+            and tree.is_prefix(last, last_term, node.end, node.end_term)
+        )
+        if not (known and node.image <= last):
             raise Refused(
                 "ImageCommitted",
                 f"an image of no more than the {node.committed} entries that {node.name} knows committed, and no less "
@@ -66,8 +72,7 @@ class Images:
         if last < node.image:
             more = f"an image of {node.image} entries or more, as {node.name} has already"
             raise Refused("ImageCommitted", more, f"one of {last}")
-        if node.name not in leader.configuration.members:
-            self._logs.gone(node, leader, last)
+        self._logs.gone(node, leader, last, cluster.reach(source, leader))
         cluster.digests.check(last, last_term, event["digest"])
         self._take_over(node, last, last_term, term)
 
@@ -75,8 +80,8 @@ class Images:
         """Guard InstallCited: T's leader, whose event shows the image."""
         guard, term, reference = "InstallCited", event["term"], event["image"]
         leader = self._cluster.tree.leaders.get(term)
-        if leader is None or node.leads is leader or self._cluster.reach(source, leader) < 0:
-            found = f"{node.name}, which has not heard of one" if node.leads is None else f"{node.name} itself"
+        if leader is None or leader.node == node.name or self._cluster.reach(source, leader) < 0:
+            found = f"{node.name}, which has not heard of one" if leader is None or leader.node != node.name else f"{node.name} itself"
             raise Refused(guard, f"who follows the winner of term {term}", found)
         shown = self._cluster.cited(guard, source, reference, "Start", None, "Image", "Install")
         if reference[:2] != [leader.node, leader.source.inc]:
@@ -110,7 +115,7 @@ def not_committed(cluster: Cluster, node: Node, event: Event) -> str | None:
     """The image of a Start whose log is known, as long as no Commit reaches it that has been judged."""
     tree = cluster.tree
     last, last_term = image_shown(event)
-    known = tree.is_prefix(last, last_term, event["last"], event["last_term"])
+    known = tree.exists(last, last_term) and tree.is_prefix(last, last_term, event["last"], event["last_term"])
     if known and last > tree.committed and tree.is_prefix(tree.committed, tree.committed_term, last, last_term):
         return f"a Commit up to {last}, of which {node.name} found an image on its disk"
     return None
@@ -126,7 +131,8 @@ def start(cluster: Cluster, node: Node, event: Event) -> None:
     if event["last"] and last < tree.root:
         raise Refused("SameFounding", f"an image that reaches {tree.root}, where all logs begin", f"one of {last}")
     if not (
-        tree.is_prefix(last, last_term, event["last"], event["last_term"])
+        tree.exists(last, last_term)
+        and tree.is_prefix(last, last_term, event["last"], event["last_term"])
         and tree.is_prefix(last, last_term, tree.committed, tree.committed_term)
     ):
         raise Refused(

@@ -108,8 +108,8 @@ class Logs:
                 f"{leader.base} of term {leader.base_term}, or up to {reach} of term {term}",
                 f"{last} of term {last_term}",
             )
-        if node.name not in leader.configuration.members:
-            self.gone(node, leader, last)
+        if len(leader.configurations) > 1 or node.name not in leader.configuration.members:
+            self.gone(node, leader, last, reach)
         if node.image < tree.root:
             first = f"an Install of entries 1 to {tree.root}, with which all logs begin, before a Store of {node.name}"
             raise Refused("SameFounding", first, f"a Store up to {last}")
@@ -133,9 +133,14 @@ class Logs:
         if leader.source is not source:
             node.end, node.end_term = last, last_term
 
-    def gone(self, node: Node, leader: Leader, last: int) -> None:
-        """Guard GroupGoesOn for a Store or an Install: a leader sends no node the entry that removes it."""
+    def gone(self, node: Node, leader: Leader, last: int, reach: int) -> None:
+        """Guard GroupGoesOn for a Store or an Install: a leader sends no node the entry that removes it.
+
+        `reach` is how far the node has heard: what the leader appends after that must not matter.
+        """
         for index, group in reversed(leader.configurations):
+            if index > reach:
+                continue
             if node.name in group.members or not index:
                 return  # Of the founding configuration the trace need not show everybody.
             if index <= last:
@@ -192,6 +197,8 @@ class Logs:
             on_log = last_term == tree.committed_term and last <= tree.committed
             if not on_log and not tree.is_prefix(last, last_term, tree.committed, tree.committed_term):
                 raise self._disagreement(last, last_term)
+            if node.leads is not None and before < node.leads.first <= last:
+                raise Refused("CommitCited", f"the Stores counted, as {node.name} leads", "another node's Commit")
         node.committed, node.committed_term = last, last_term
         own = node.leads
         if own is not None and before < own.first <= last:

@@ -181,9 +181,15 @@ class Merge:
 
     def _unpark(self) -> bool:
         """Take up the Starts that can now be judged."""
-        again = [s for s in self._parked if self._judge.starts.waits_for(s, s.batch[0]) is None]
-        for source in again:
-            del self._parked[source]
+        again: list[Source] = []
+        for source in list(self._parked):
+            wait = self._judge.starts.waits_for(source, source.batch[0])
+            if wait is None:
+                del self._parked[source]
+                again.append(source)
+            else:
+                # What has been judged meanwhile may have changed what is missing, and who could show it.
+                self._parked[source] = wait
         self._ready.extend(again)
         return bool(again)
 

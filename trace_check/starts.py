@@ -76,8 +76,7 @@ class Starts:
         if uncommitted is not None:
             return Wait("ImageCommitted", uncommitted, others, term)
         if vote is not None and vote != node.name and term != node.vote_term:
-            election = cluster.ballots.elections.get(term)
-            if election is None or vote not in election.candidates:
+            if (term, vote) not in cluster.ballots.stood:
                 what = f"the Campaign of {vote} in term {term}, for whom {node.name} has voted"
                 return Wait("CampaignHeard", what, (vote,), term)
         return None

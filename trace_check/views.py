@@ -107,6 +107,8 @@ class Ballots:
     def __init__(self, graphs: Graphs) -> None:
         """An electorate that is larger than the graphs there are is judged by evidence alone."""
         self.elections: dict[int, Election] = {}
+        # Who has stood in which term, of elections that are forgotten too: who is no voter may have voted in these.
+        self.stood: set[tuple[int, str]] = set()
         self.without: list[int] = []
         # The first electorate there was, or will be, and the view for it.
         self.first: Voters | None = None
@@ -132,6 +134,7 @@ class Ballots:
         """Campaign(n), of a node that counts in a configuration with these voters, sorted."""
         election = self.election(term)
         election.candidates[node] = voters
+        self.stood.add((term, node))
         if voters not in election.ballots:
             self._open(election, voters)
         self.vote(term, node, node)

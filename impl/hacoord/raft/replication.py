@@ -107,7 +107,7 @@ class Replication(Turn):
         if base.last <= self.commit_index or self.log.holds(base.last, base.last_term):
             # Nothing is missing here that the leader could not send as entries.
             self._receiving.forget()
-            self._matched = max(self._matched, base.last)
+            self._matched = self.log.last if self.log.last_term == self.term else max(self._matched, base.last)
             self._owes_answer = True
             return
         piece = self._receiving.take(m)
