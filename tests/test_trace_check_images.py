@@ -325,6 +325,61 @@ def test_right_run_is_accepted(tale: Tale, order: int | None, tmp_path: Path) ->
 # --- wrong ----------------------------------------------------------------------------------------------------------
 
 
+def two_terms(story: Story) -> None:
+    """Entries 1 to 5 are of term 1, and 6 and 7 of term 2."""
+    story.lose("n1")
+    story.exit("n1")
+    story.start("n1")
+    story.lead("n2", "n1", term=2)
+    story.replicate("n2", "n1")
+
+
+def image_of_no_log(story: Story) -> Event:
+    """Entry 5, as if it were of term 2."""
+    two_terms(story)
+    event = story.image("n2", last=5)
+    return event | {"last_term": 2, "digest": "deadbeefdeadbeef"}
+
+
+@refused_by("ImageCommitted")
+def image_of_an_entry_as_of_another_term(story: Story) -> Event:
+    event = image_of_no_log(story)
+    story.files["n2", event["inc"]][-1] = event
+    return event
+
+
+@refused_by("ImageCommitted")
+def start_from_an_image_of_an_entry_as_of_another_term(story: Story) -> Event:
+    two_terms(story)
+    story.image("n2", last=5)
+    event = story.start("n2")
+    event["image"] = [5, 2, "deadbeefdeadbeef"]
+    return event
+
+
+@refused_by("ImageCommitted")
+def image_of_what_a_vote_has_shown_given_up(story: Story) -> Event:
+    """n1 had committed by the Stores of others what it had not stored itself."""
+    story.append("n1")
+    story.store("n2", "n1")
+    story.store("n3", "n1")
+    story.commit("n1", "n2", "n3")
+    story.lose("n1")
+    n1 = story.person("n1")
+    log, n1.log = list(n1.log), n1.log[:5]
+    story.campaign("n2")
+    story.grant("n1", "n2")
+    return story.tell("n1", "Image", last=6, last_term=1, digest=digest(log))
+
+
+@refused_by("InstallCited")
+def who_led_the_term_installs_its_own(story: Story) -> Event:
+    shown = story.image("n1")
+    story.lose("n1")
+    own = {field: shown[field] for field in ("last", "last_term", "digest")}
+    return story.tell("n1", "Install", **own, image=story.ref(shown))
+
+
 @refused_by("ImageCommitted")
 def image_of_what_is_not_committed(story: Story) -> Event:
     story.append("n1")

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from handmade import Event, Story
+from handmade import Event, Story, digest
 
 from trace_check import Result, Verdict
 
@@ -179,6 +179,25 @@ def a_restart_shows_the_new_configuration(story: Story) -> None:
     story.start("n2")
 
 
+@right
+def a_late_frame_comes_when_its_receiver_was_removed_and_added_again(story: Story) -> None:
+    """n4 has had both from the leader, and was killed before it said so."""
+    added = story.change("n1", "n4", "observer")
+    story.agree("n1", "n2")
+    story.store("n4", "n1")
+    story.change("n1", "n4", "none")
+    story.agree("n1", "n2")
+    story.append("n1")
+    story.agree("n1", "n2")
+    n4 = story.person("n4")
+    n4.log, n4.durable = list(story.person("n1").log), 5
+    story.start("n4")
+    n4.after["n1"] = story.ref(added)
+    story.tell("n4", "Store", last=5, last_term=1, digest=digest(n4.log))
+    story.change("n1", "n4", "observer")
+    story.agree("n1", "n2")
+
+
 # --- wrong ----------------------------------------------------------------------------------------------------------
 
 
@@ -338,6 +357,28 @@ def a_voter_is_demoted(story: Story) -> Event:
 def a_removed_node_is_sent_its_removal(story: Story) -> Event:
     story.change("n1", "n3", "none", "n1", "n2")
     return story.store("n3", "n1")
+
+
+@refused_by("GroupGoesOn")
+def a_removed_node_that_is_added_again_was_sent_its_removal(story: Story) -> Event:
+    story.change("n1", "n4", "observer")
+    story.agree("n1", "n2")
+    story.store("n4", "n1")
+    story.change("n1", "n4", "none")
+    story.agree("n1", "n2")
+    store = story.store("n4", "n1")
+    story.change("n1", "n4", "observer")
+    story.agree("n1", "n2")
+    return store
+
+
+@refused_by("GroupGoesOn")
+def two_founders_are_at_one_address(story: Story) -> Event:
+    """Where they are is shown for the first time."""
+    event = story.change("n1", "n4", "learner")
+    for member in event["members"][:2]:
+        member[2] = "same:7000"
+    return event
 
 
 @refused_by("GroupGoesOn")

@@ -55,6 +55,13 @@ def leader_leaves_its_term_without_lose(story: Story) -> Event:
     return story.store("n1", "n2")
 
 
+@refused_by("TermMonotonic")
+def follower_stands_in_the_term_of_its_leader(story: Story) -> Event:
+    story.lead("n1", "n2")
+    story.store("n3", "n1")
+    return story.campaign("n3", term=1)
+
+
 @refused_by("SameDisk")
 def known_name_on_a_new_disk(story: Story) -> Event:
     start = story.start("n1")
@@ -1073,6 +1080,17 @@ def one_name_for_two_writes(story: Story) -> Event:
 def activation_before_the_record_is_committed(story: Story) -> Event:
     story.elect("n1", "n2")
     return story.activate("n1")
+
+
+@refused_by("CommitCited")
+def deposed_leader_is_active_by_its_successors_commit(story: Story) -> Event:
+    """No majority ever stored the record of term 1 in term 1."""
+    story.elect("n1", "n2")
+    story.store("n2", "n1")
+    story.elect("n2", "n3", term=2)
+    story.agree("n2", "n3")
+    story.activate("n2")
+    return story.learn("n1", "n2", last=1)
 
 
 @refused_by("Frontend")

@@ -31,9 +31,8 @@ class Elections:
         cluster.is_voter(node.name, configuration, "a candidacy")
         cluster.frontend(node, "Campaign")
         cluster.ballots.campaign(node.term, node.name, configuration.voters)
-        # Who has no vote may have cast one all the same, and its next Start may show that.
-        names = cluster.electorate | cluster.nodes.keys()
-        cluster.ballots.forget_before(min(cluster.nodes[n].term if n in cluster.nodes else 0 for n in names))
+        electorate = cluster.electorate
+        cluster.ballots.forget_before(min(cluster.nodes[v].term if v in cluster.nodes else 0 for v in electorate))
 
     def grant(self, source: Source, event: Event) -> None:
         """A node votes for another."""

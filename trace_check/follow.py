@@ -70,7 +70,7 @@ class Monitor:
                     self._replays[cluster].add(source)
             else:
                 sources = incarnations.in_order()
-                # Before a founder's first Start is there, nobody knows what the group was set up with.
+                # Only a founder's first Start shows what the group was set up with.
                 if any(s.voters and s.begins_empty for s in sources):
                     self._replays[cluster] = Replay(self._directory, sources, self._graphs)
         for replay in self._replays.values():

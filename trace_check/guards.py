@@ -24,7 +24,7 @@ GUARDS: dict[str, Guard] = {
     ),
     "TermMonotonic": Guard(
         "a node's term never decreases, over restarts too; a leader leaves its term only after `Lose`, or by "
-        "the end of its incarnation",
+        "the end of its incarnation; who has stored the log of its term's leader does not stand in that term",
         "A node that goes back to an older term can vote there again, or help a leader to commit that has been "
         "replaced.",
     ),
@@ -143,8 +143,8 @@ GUARDS: dict[str, Guard] = {
         " after it was acknowledged.",
     ),
     "ImageCommitted": Guard(
-        "an `Image` lies within what its node knows committed, an image in a `Start` within what leaders have "
-        "committed and within the node's own log; from one `Image` or `Install` to the next it never shrinks",
+        "an `Image` lies within what its node knows committed and within the node's own log, an image in a `Start` "
+        "within what leaders have committed and that log; from one `Image` or `Install` to the next it never shrinks",
         "An entry can be given up for another one, an image cannot: what is in it must never have to be taken "
         "back.",
     ),
@@ -166,7 +166,8 @@ GUARDS: dict[str, Guard] = {
     ),
     "CommitCited": Guard(
         "the `Commit` of a node that does not lead cites the `Commit` of another node (its leader's), heard "
-        "before, or its `Install`, or the image in its `Start`, that reaches as far, and lies within its own log",
+        "before, or its `Install`, or the image in its `Start`, that reaches as far, and lies within its own log; "
+        "who leads counts for itself what reaches its epoch record",
         "A node that does not lead cannot know by itself what is committed; it may only repeat what a leader has "
         "counted.",
     ),

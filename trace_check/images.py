@@ -42,7 +42,7 @@ class Images:
         known = (
             tree.exists(last, last_term)
             and tree.is_prefix(last, last_term, node.committed, node.committed_term)
-            # Who has lost a term may have given up what it had committed by the Stores of others.
+            # Who has lost a term may have given up what it had committed by the Stores of others alone.
             and tree.is_prefix(last, last_term, node.end, node.end_term)
         )
         if not (known and node.image <= last):
@@ -80,8 +80,9 @@ class Images:
         """Guard InstallCited: T's leader, whose event shows the image."""
         guard, term, reference = "InstallCited", event["term"], event["image"]
         leader = self._cluster.tree.leaders.get(term)
-        if leader is None or leader.node == node.name or self._cluster.reach(source, leader) < 0:
-            found = f"{node.name}, which has not heard of one" if leader is None or leader.node != node.name else f"{node.name} itself"
+        own = leader is not None and leader.node == node.name
+        if leader is None or own or self._cluster.reach(source, leader) < 0:
+            found = f"{node.name} itself" if own else f"{node.name}, which has not heard of one"
             raise Refused(guard, f"who follows the winner of term {term}", found)
         shown = self._cluster.cited(guard, source, reference, "Start", None, "Image", "Install")
         if reference[:2] != [leader.node, leader.source.inc]:

@@ -181,15 +181,10 @@ class Merge:
 
     def _unpark(self) -> bool:
         """Take up the Starts that can now be judged."""
-        again: list[Source] = []
-        for source in list(self._parked):
-            wait = self._judge.starts.waits_for(source, source.batch[0])
-            if wait is None:
-                del self._parked[source]
-                again.append(source)
-            else:
-                # What has been judged meanwhile may have changed what is missing, and who could show it.
-                self._parked[source] = wait
+        # What one waits for changes: first for who made an entry, say, and then for who stood for election.
+        waits = [(source, self._judge.starts.waits_for(source, source.batch[0])) for source in self._parked]
+        self._parked = {source: wait for source, wait in waits if wait is not None}
+        again = [source for source, wait in waits if wait is None]
         self._ready.extend(again)
         return bool(again)
 

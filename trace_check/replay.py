@@ -189,11 +189,11 @@ def _founding(path: Path, sources: Sequence[Source]) -> Configuration:
     if not starts:
         raise BadInput(f"{path}: no Start in any file; give the traces of the nodes, not only of clients")
     first = min(starts, key=lambda s: (not s.voters, s.founded is None, not s.begins_empty, s.members is None))
+    # With no founder's first Start it may be a later configuration: who began with nothing and named nobody has joined.
+    joined = set() if first.begins_empty else {s.node for s in starts if s.begins_empty and not s.voters}
     if first.members is not None:
-        return configuration(first.members)
-    # Should it be a later configuration: who once began with nothing has joined.
-    joined = set() if first.begins_empty else {s.node for s in starts if not s.voters}
-    return founding(set(first.voters or ()) - joined)
+        return configuration([member for member in first.members if member[0] not in joined])
+    return founding(voter for voter in first.voters or () if voter not in joined)
 
 
 def _by_cluster(directory: Directory) -> dict[str, Files]:

@@ -75,10 +75,10 @@ class Starts:
         uncommitted = images.not_committed(cluster, node, event) if tree.exists(last, last_term) else None
         if uncommitted is not None:
             return Wait("ImageCommitted", uncommitted, others, term)
-        if vote is not None and vote != node.name and term != node.vote_term:
-            if (term, vote) not in cluster.ballots.stood:
-                what = f"the Campaign of {vote} in term {term}, for whom {node.name} has voted"
-                return Wait("CampaignHeard", what, (vote,), term)
+        silent = vote is not None and vote != node.name and term != node.vote_term
+        if silent and (term, vote) not in cluster.ballots.stood:
+            what = f"the Campaign of {vote} in term {term}, for whom {node.name} has voted"
+            return Wait("CampaignHeard", what, (vote,), term)
         return None
 
     def start(self, source: Source, event: Event) -> None:

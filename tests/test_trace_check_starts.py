@@ -1,0 +1,174 @@
+"""What a Start waits for, and what is made of it when the files that would show that are cut short or missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+from handmade import Event, Story
+from test_trace_check_membership import begin, commit_by, join
+from test_trace_check_streaming import followed, text
+
+from trace_check import Result, Verdict
+
+in_any_order = pytest.mark.parametrize("seed", [None, *range(6)])
+
+
+def judged(story: Story, directory: Path, seed: int | None) -> Result:
+    return story.judge(directory, None if seed is None else Random(seed).randrange)
+
+
+def waits_for_an_entry_then_for_a_vote() -> Story:
+    """n1 finds an entry of term 1 and a vote of term 3 on its disk; n2 and n3 have long left term 1."""
+    story = Story("n1", "n2", "n3")
+    story.elect("n3", "n2")
+    story.store("n2", "n3")
+    story.lose("n3")
+    story.campaign("n2", term=2)
+    story.grant("n3", "n2")
+    story.campaign("n2", term=3)
+    n1 = story.person("n1")
+    n1.term, n1.vote, n1.log, n1.durable = 3, "n2", [1], 1
+    story.start("n1")
+    return story
+
+
+@in_any_order
+def test_what_a_start_still_waits_for_is_what_is_missing(seed: int | None, tmp_path: Path) -> None:
+    story = waits_for_an_entry_then_for_a_vote()
+    assert judged(story, tmp_path / "whole", seed).verdict is Verdict.HOLDS
+    story.files["n2", "1-00000001"].pop()
+    result = judged(story, tmp_path / "cut", seed)
+    assert result.verdict is Verdict.INCOMPLETE, result.violation
+    assert "the Campaign of n2 in term 3" in result.missing[0]
+
+
+def test_and_nobody_is_alarmed_before_it_comes(tmp_path: Path) -> None:
+    story, looks = waits_for_an_entry_then_for_a_vote(), 0
+    last = story.files["n2", "1-00000001"].pop()
+    story.save(tmp_path)
+
+    def step(events: int, pending: int) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            with (tmp_path / "n2.1-00000001.ndjson").open("ab") as file:
+                file.write(text([last]))
+        return looks > 10
+
+    assert _followed(tmp_path, step).verdict is Verdict.HOLDS
+
+
+@in_any_order
+def test_a_vote_that_nobody_can_have_asked_for_is_refused_whatever_was_waited_for_first(
+    seed: int | None, tmp_path: Path
+) -> None:
+    story = Story("n1", "n2", "n3")
+    story.elect("n1", "n3")
+    story.store("n1")
+    story.lose("n1")
+    story.campaign("n1", term=3)
+    n2 = story.person("n2")
+    n2.term, n2.vote, n2.log, n2.durable = 2, "n1", [1], 1
+    story.start("n2")
+    result = judged(story, tmp_path, seed)
+    assert result.violation is not None, result.missing
+    assert result.violation.rule == "CampaignHeard"
+
+
+@in_any_order
+def test_who_is_no_voter_may_have_voted_in_an_election_that_all_voters_have_left(
+    seed: int | None, tmp_path: Path
+) -> None:
+    story = Story("n1", "n2", "n3")
+    story.start("n4")
+    story.campaign("n2", 2)
+    for term, name in enumerate(("n1", "n3", "n2", "n1"), start=3):
+        story.campaign(name, term)
+    story.person("n4").term, story.person("n4").vote = 2, "n2"
+    story.start("n4")
+    result = judged(story, tmp_path, seed)
+    assert result.verdict is Verdict.HOLDS, (result.violation, result.missing)
+
+
+# --- how the group was set up, when no founder's first Start is there ---
+
+
+def grown() -> Story:
+    """n4 has joined, and become a voter."""
+    story = begin()
+    join(story)
+    story.change("n1", "n4", "voter", "n4")
+    commit_by(story, "n1", "n2", "n4")
+    story.start("n4")
+    story.store("n4", "n1")
+    return story
+
+
+def test_without_the_first_traces_of_its_founders_a_group_that_has_grown_is_incomplete(tmp_path: Path) -> None:
+    story = grown()
+    for name in ("n1", "n2", "n3"):
+        story.start(name)
+        del story.files[name, "1-00000001"]
+    result = story.judge(tmp_path)
+    assert result.verdict is Verdict.INCOMPLETE, result.violation
+
+
+def test_and_so_it_is_with_the_traces_of_who_has_joined_alone(tmp_path: Path) -> None:
+    story = grown()
+    story.files = {file: lines for file, lines in story.files.items() if file[0] == "n4"}
+    result = story.judge(tmp_path)
+    assert result.verdict is Verdict.INCOMPLETE, result.violation
+
+
+def test_whoever_follows_waits_for_a_founder(tmp_path: Path) -> None:
+    story, looks = grown(), 0
+    everything = dict(story.files)
+    story.files = {file: lines for file, lines in everything.items() if file[0] == "n4"}
+    story.save(tmp_path)
+    story.files = everything
+
+    def step(events: int, pending: int) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            story.save(tmp_path)
+        return looks > 10
+
+    assert _followed(tmp_path, step).verdict is Verdict.HOLDS
+
+
+def _followed(directory: Path, step: Callable[[int, int], bool]) -> Result:
+    result = followed(directory, step)["handmade"]
+    assert isinstance(result, Result), result
+    return result
+
+
+def test_a_file_that_was_copied_early_is_no_violation(tmp_path: Path) -> None:
+    """n4, promoted in term 1, leads term 2; its last Append is missing, and n3 has the entry on its disk."""
+    story = Story("n1", "n2", "n3")
+    story.start("n4")
+    story.lead("n1", "n2")
+    story.replicate("n1", "n2")
+    story.change("n1", "n4", "learner")
+    story.agree("n1", "n2")
+    story.store("n4", "n1")
+    story.change("n1", "n4", "voter", "n4")
+    story.agree("n1", "n2", "n4")
+    story.exit("n1")
+    story.start("n1")
+    story.lead("n4", "n1", "n2", term=2)
+    story.append("n4")
+    n3 = story.person("n3")
+    n3.log = list(story.person("n4").log)
+    n3.durable, n3.term, n3.vote = len(n3.log), 2, None
+    story.start("n3")
+    story.exit("n1")
+    story.exit("n2")
+    lines: list[Event] = story.files["n4", story.person("n4").incs[-1]]
+    lines.pop()
+    for seed in (None, *range(6)):
+        result = judged(story, tmp_path / str(seed), seed)
+        assert result.verdict is Verdict.INCOMPLETE, (seed, result.violation)
