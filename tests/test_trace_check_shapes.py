@@ -233,6 +233,7 @@ def test_what_a_client_says_is_refused_of_a_node(tmp_path: Path) -> None:
     (tmp_path / "node.ndjson").write_bytes(node + begin + node + b'"seq":2,"ts":6,' + said)
     client, other = sources_in(tmp_path)
     assert client.load()
+    assert other.load()
     with pytest.raises(BadInput, match=r"node\.ndjson:2: Invoke in a file of a node"):
         other.load()
     client.reader.close()

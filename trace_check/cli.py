@@ -7,6 +7,7 @@ import gc
 import io
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -87,6 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     # The garbage collector finds nothing here: events are trees. Less often is faster.
     gc.set_threshold(200_000, 20, 100)
+    # Of each node and client one file is open at a time.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         return command(options)

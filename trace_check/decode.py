@@ -78,8 +78,8 @@ class Decoder:
         # What a writer puts before `seq` on every line.
         self._begin = json.dumps(self.identity, separators=(",", ":"))[:-1].encode() + b","
 
-    def lines(self, part: Part, data: bytes, seq: int) -> tuple[Lines, str | None]:
-        """What whole lines say, the first of which should be `seq`; and the gap after them, if one is allowed.
+    def lines(self, part: Part, data: bytes, seq: int) -> tuple[Lines, str | BadInput | None]:
+        """What whole lines say, the first of which should be `seq`; and the gap or the bad line after them, if any.
 
         Raises BadInput.
         """
@@ -107,19 +107,25 @@ class Decoder:
             raise BadInput(f"{problem} (with --allow-gaps, judge what comes before)")
         return f"{problem}; the rest was left out"
 
-    def _line_by_line(self, part: Part, data: bytes, seq: int) -> tuple[Lines, str | None]:
+    def _line_by_line(self, part: Part, data: bytes, seq: int) -> tuple[Lines, str | BadInput | None]:
         """The slow path, to accept any order of fields and to name the line that is wrong."""
         events: list[Event] = []
         times: list[bytes] = []
         for line in data[:-1].split(b"\n"):
             due = seq + len(events)
             place = f"{part.path}:{due - part.first + 1}"
-            event = parse(line, place)
-            problem = self._stranger(event)
-            if problem:
-                raise BadInput(f"{place}: {problem}")
-            if event["seq"] != due:
-                return Lines(events, times), self.gap(place, event["seq"], due)
+            try:
+                event = parse(line, place)
+                problem = self._stranger(event)
+                if problem:
+                    raise BadInput(f"{place}: {problem}")
+                if event["seq"] != due:
+                    return Lines(events, times), self.gap(place, event["seq"], due)
+            except BadInput as error:
+                if not events:
+                    raise
+                # What comes before is judged first, wherever a chunk ends.
+                return Lines(events, times), error
             times.append(b'"ts":%d' % event["ts"])
             events.append({field: value for field, value in event.items() if field not in schema.OF_THE_LINE})
         return Lines(events, times), None
@@ -161,10 +167,13 @@ class Reader:
         self._left_behind = 0
         self.growing = False
         self.gap: str | None = None
+        self._bad: BadInput | None = None
         self.notes: list[str] = []
 
     def read(self) -> Chunk | None:
         """The next chunk; None at the end, or as long as no more has been written. Raises BadInput."""
+        if self._bad is not None:
+            raise self._bad
         while self.gap is None:
             part = self._parts[self.at]
             if self._start == 0 and part.first != self._due:
@@ -172,7 +181,11 @@ class Reader:
                 continue
             data = part.read()
             if data:
-                lines, self.gap = self._decoder.lines(part, data, self._due)
+                lines, end = self._decoder.lines(part, data, self._due)
+                if isinstance(end, BadInput):
+                    self._bad = end
+                else:
+                    self.gap = end
                 chunk = Chunk(self.at, self._start, len(data), lines, self._left_behind + part.position)
                 self._start += len(data)
                 self._due += len(lines.events)

@@ -73,8 +73,14 @@ class Monitor:
                 # Only a founder's first Start shows what the group was set up with.
                 if any(s.voters and s.begins_empty for s in sources):
                     self._replays[cluster] = Replay(self._directory, sources, self._graphs)
+        problem: BadInput | None = None
         for replay in self._replays.values():
-            replay.go_on(self._tell, stop)
+            try:
+                replay.go_on(self._tell, stop)
+            except BadInput as error:
+                problem = problem or error
+        if problem is not None and not self.alarmed:
+            raise problem
         self._tell()
 
     def end(self) -> dict[str, Result | BadInput]:
@@ -92,6 +98,8 @@ class Monitor:
             try:
                 if replay is None:
                     replay = Replay(self._directory, self._incarnations[cluster].in_order(), self._graphs)
+                    self._replays[cluster] = replay
+                    replay.go_on(self._tell)
                 results[cluster] = replay.end()
             except BadInput as error:
                 results[cluster] = error

@@ -82,7 +82,8 @@ class Merge:
         self._by_inc[source.inc] = source
         self._judge.add(source)
         source.turns = self._turns(source)
-        for other in self._waiting():
+        # Before the first event nobody waits.
+        for other in self._waiting() if self.current is not None else ():
             if other.waiting_for is not None and other.waiting_for[:2] == [source.node, source.inc]:
                 other.waiting_for = None
                 self._ready.append(other)

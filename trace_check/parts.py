@@ -11,6 +11,7 @@ import os
 import re
 import zlib
 from bisect import bisect_right
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from trace_check.verdict import BadInput
 CHUNK = 1 << 16
 LONGEST_LINE = 1 << 24
 # n1.1-0a0b0c0d.ndjson, and as rotation names them: ...ndjson.1, ...ndjson-20260131.gz
-_is_trace = re.compile(r"[^.].*\.ndjson([.-][0-9]+)?(\.gz)?").fullmatch
+_is_trace = re.compile(r"[^.].*\.ndjson([.-][0-9]+)?(\.gz)?", re.DOTALL).fullmatch
 
 
 def trace_files(directory: Path) -> list[Path]:
@@ -104,16 +105,22 @@ def first_line(file: FileIO) -> bytes | None:
     text = _text(file, Points(0))
     line = b""
     while b"\n" not in line:
-        more = text.read(max(4096, len(line))) if len(line) < LONGEST_LINE else b""
+        if len(line) > LONGEST_LINE:
+            raise BadInput(f"{file.name!s}: a line of more than {LONGEST_LINE} bytes: no trace")
+        more = text.read(max(4096, len(line)))
         if not more:
             return None
         line += more
     return line[: line.index(b"\n") + 1]
 
 
+def _packed(file: FileIO) -> bool:
+    return os.pread(file.fileno(), 2, 0) == b"\x1f\x8b"
+
+
 def _text(file: FileIO, points: Points, start: int = 0) -> FileIO | Gzip:
     """The text of a file, from `start` or before."""
-    if os.pread(file.fileno(), 2, 0) == b"\x1f\x8b":
+    if _packed(file):
         return Gzip(file, points, start)
     file.seek(start)
     return file
@@ -122,13 +129,15 @@ def _text(file: FileIO, points: Points, start: int = 0) -> FileIO | Gzip:
 class Part:
     """One file. Offsets count bytes of its text, unpacked."""
 
-    __slots__ = ("_file", "_points", "_rest", "_text", "first", "head", "path")
+    __slots__ = ("_file", "_points", "_rest", "_text", "first", "head", "left", "path")
 
     def __init__(self, path: Path, head: bytes, first: int, points: int) -> None:
         """`head` is its first line, `first` the seq there; of gzip, up to `points` points are kept."""
         self.path = path
         self.head = head
         self.first = first
+        # Its inode and its size when it was closed.
+        self.left: tuple[int, int] | None = None
         self._points = Points(points)
         self._file: FileIO | None = None
         self._text: FileIO | Gzip
@@ -193,6 +202,8 @@ class Part:
     def close(self) -> None:
         """Close the file. May be called twice."""
         if self._file is not None:
+            status = os.fstat(self._file.fileno())
+            self.left = status.st_ino, status.st_size
             self._file.close()
             self._file = None
 
@@ -204,10 +215,19 @@ class Part:
         except (OSError, zlib.error):
             return False
 
+    def copied_to(self, other: Path) -> bool:
+        """Whether another file that begins as this one is neither the same by another name nor its archive."""
+        try:
+            with FileIO(self.path) as file, FileIO(other) as copy:
+                same = os.path.sameopenfile(file.fileno(), copy.fileno())
+                return not same and _packed(file) == _packed(copy)
+        except OSError:
+            return False
+
     def _open(self) -> FileIO:
         """The file, by this or another name: rotation may have renamed or packed it since."""
         problem: Exception | None = None
-        for path in (self.path, *trace_files(self.path.parent)):
+        for path in self._places():
             try:
                 file = FileIO(path)
                 if first_line(file) == self.head:
@@ -218,3 +238,8 @@ class Part:
                 problem = problem or error
         reason = problem or "another file has its name now"
         raise BadInput(f"{self.path}: cannot be read: {reason}; keep a trace until it has been judged")
+
+    def _places(self) -> Iterator[Path]:
+        """Where the file may be. Listing the directory takes time: only when it is not where it was."""
+        yield self.path
+        yield from trace_files(self.path.parent)

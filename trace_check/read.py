@@ -157,7 +157,7 @@ class Source:
                 raise BadInput(f"{part.path}:1: {head['event']} where Start was due: a node's trace begins with it")
             self.voters, self.members, self.founded = head["voters"], head.get("members"), head.get("founded")
             self.begins_empty = head["last"] == (self.founded[0] if self.founded else 0)
-        if self.consumed and part.first < self.parts[self.reader.at].first:
+        if self.finished or (self.consumed and part.first < self.parts[self.reader.at].first):
             raise BadInput(f"{part.path}: came when later parts had been judged; judge the directory anew")
         insort(self.parts, part, key=lambda p: p.first)
 
@@ -323,7 +323,9 @@ class Directory:
             with FileIO(path) as file:
                 line = first_line(file)
         except FileNotFoundError:
-            # Renamed since it was listed.
+            # Renamed since it was listed, or a link to nowhere.
+            if not self._growing:
+                raise BadInput(f"{path}: is not there any more; judge the directory anew") from None
             return None
         except (OSError, zlib.error) as error:
             raise BadInput(f"{path}: cannot be read: {error}") from None
@@ -337,6 +339,10 @@ class Directory:
             # Renamed, packed, or only longer. While both a file and its archive are there, the first one serves.
             if known.path != path and not known.in_place():
                 known.path = path
+            elif known.path != path and known.size() < status.st_size and known.copied_to(path):
+                raise BadInput(f"{path}: begins as {known.path.name} does, and has more; remove the copy")
+            elif known.left is not None and known.left[0] == status.st_ino and known.left[1] < status.st_size:
+                raise BadInput(f"{path}: went on when what follows it had been judged; judge the directory anew")
             return None
         head = parse(line, f"{path}:1")
         self._known[line] = part = Part(path, line, head["seq"], points)

@@ -164,7 +164,8 @@ class Store:
         number = 0
         for row in rows:
             values = [_storable(value) for value in row.values()]
-            sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(values))})"
+            columns = ", ".join(f'"{column}"' for column in row)
+            sql = f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(values))})"
             number = self._connection.execute(sql, values).lastrowid or 0
         return number
 

@@ -5,6 +5,7 @@ That is quicker to load than JSON. What is judged, and in which order, stays the
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import marshal
 import os
@@ -34,15 +35,16 @@ class Worker:
         package = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from trace_check.workers import serve; serve()"],
+            [sys.executable, "-P", "-c", "from trace_check.workers import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
-            pipesize=1 << 20,
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests, self._replies = self._process.stdin, self._process.stdout
+        with suppress(OSError):  # a user may have used up what the kernel gives
+            fcntl.fcntl(self._replies, fcntl.F_SETPIPE_SZ, 1 << 20)
         self._arrived: dict[int, deque[bytes]] = {}
         self._asked: dict[int, int] = {}
         self._asked_in_all = 0

@@ -59,8 +59,8 @@ class TraceWriter:
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         name = f"{node}.{inc}.ndjson"
-        if name != os.path.basename(name):
-            raise ValueError(f"{node!r} and {inc!r} do not make a file name: leave out '/'")
+        if name != os.path.basename(name) or name.startswith("."):
+            raise ValueError(f"{node!r} and {inc!r} do not make a file name: leave out '/', and begin with no '.'")
         self.path = directory / name
         self.dropped = 0
         self._required = required

@@ -34,7 +34,7 @@ class Needs:
                     self._candidacies.setdefault((event["node"], term), key(event))
         self._needs: dict[Key, tuple[Key, ...]] = {}
         self._first = {file: key(events[0]) for file, events in piece.items()}
-        self._node = ""
+        self._node: str | None = None
         for file in sorted(piece, key=lambda f: (f[0], age(f))):
             self._file(file, piece[file])
 
