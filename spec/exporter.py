@@ -207,10 +207,18 @@ class Exporter:
         if node.stored == (term, len(log)) or not log:
             return
         node.stored = term, len(log)
-        heard = [next(ref for last, ref in self._appends[term] if last >= len(log))]
-        store = self._tell(node, "Store", term, end(log) | {"digest": digest(log)}, heard)
+        sent = [(last, ref) for last, ref in self._appends[term] if last >= len(log)]
+        # It comes from a leader that goes by a configuration with this node.
+        heard = next((ref for last, ref in sent if self._is_member(name, after, term, last)), sent[0][1])
+        store = self._tell(node, "Store", term, end(log) | {"digest": digest(log)}, [heard])
         if more:
             self._stores[term, name] = store
+
+    def _is_member(self, name: str, now: State, term: int, last: int) -> bool:
+        """By the configuration that a leader of this term goes by whose log ends there."""
+        groups = [e["members"] for e in now["leaderLog"][term - 1][:last] if "members" in e]
+        group = groups[-1] if groups else now.get("founders")
+        return group is None or any(member == name for member, _, _ in group)
 
     def _commit(self, name: str, before: State, after: State) -> None:
         term = after["term"][name]

@@ -160,7 +160,9 @@ def voters_changed(t: Trace, rng: random.Random) -> str | None:
         return None
     line = rng.choice(found)
     voters = line["voters"]
-    line["voters"] = rng.choice([voters[:-1], [*voters, "n9"], [*voters, voters[0]], ["n9", *voters[1:]]])
+    # Of the lone voter of a group, no voters are left: whoever has nothing yet may name none.
+    others = [voters[:-1], [*voters, "n9"], [*voters, voters[0]], ["n9", *voters[1:]]]
+    line["voters"] = rng.choice([other for other in others if other])
     return f"{name(line)} names {line['voters']}"
 
 

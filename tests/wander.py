@@ -70,9 +70,10 @@ class Wanderer:
         self.commits: list[tuple[Event, list[int]]] = []
         self.acks: list[Event] = []
         self.promised: set[int] = set()
-        # Operations under way, with the highest index that their client had been shown when they began.
-        self.open: dict[str, list[tuple[str, int]]] = {c: [] for c in self.clients}
+        # Operations under way, with what their client had been shown and had heard of when they began.
+        self.open: dict[str, list[tuple[str, int, dict[str, tuple[int, int]]]]] = {c: [] for c in self.clients}
         self.shown = dict.fromkeys(self.clients, 0)
+        self.heard: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in (*self.nodes, *self.clients)}
         self.ops = 0
         for name in self.nodes:
             self._begin(name)
@@ -117,6 +118,8 @@ class Wanderer:
         known = person.after.get(str(sender))
         if sender != name and (known is None or _order(known) < _order([sender, inc, seq])):
             person.after[str(sender)] = [sender, inc, seq]
+            newest = self.heard[name]
+            newest[str(sender)] = max(newest.get(str(sender), (0, 0)), _order([sender, inc, seq]))
 
     def gossip(self, name: str) -> None:
         """Messages that change nothing."""
@@ -431,12 +434,13 @@ class Wanderer:
             if self.story.person(name).incs and not under_way and self.rng.random() < 0.1:
                 self.story.open(name)
             self.ops += 1
-            under_way.append((f"w{self.ops}", self.shown[name]))
+            under_way.append((f"w{self.ops}", self.shown[name], dict(self.heard[name])))
             self.story.invoke(name, under_way[-1][0])
             return
-        op, shown = under_way.pop(self.rng.randrange(len(under_way)))
-        # Its entry was appended after it began, so above what its client had seen by then.
-        places = [(a, i) for a in self.acks for i in range(max(a["first"], shown + 1), a["last"] + 1)]
+        op, shown, heard = under_way.pop(self.rng.randrange(len(under_way)))
+        # It was appended and acknowledged after it began: above what its client had seen by then, by a later Ack.
+        acks = [a for a in self.acks if _order(self.story.ref(a)) > heard.get(a["node"], (0, 0))]
+        places = [(a, i) for a in acks for i in range(max(a["first"], shown + 1), a["last"] + 1)]
         places = [(ack, index) for ack, index in places if index not in self.promised]
         if places and self.rng.random() < 0.8:
             ack, index = self.rng.choice(places)
