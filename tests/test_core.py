@@ -373,3 +373,57 @@ def test_an_heir_stands_at_once_and_is_voted_for_in_spite_of_a_leader_that_lives
     (vote,) = voter.hear(asked[1])
     assert isinstance(vote, Vote)
     assert vote.granted
+
+
+def test_a_frame_and_a_late_clock_in_one_turn() -> None:
+    """The process was paused between the two: an answer is owed to a leader that is none any more."""
+    bench = Bench()
+    bench.raft.step(frame(1, 0, 0, log_of(1)), 5.0)
+    bench.raft.tick(50.0)
+    messages = bench.turn()
+    assert any(isinstance(message, Appended) and message.ok for message in messages)
+
+
+@pytest.mark.parametrize("common", [20, 9000])
+def test_a_long_tail_that_nobody_else_has_is_stepped_over_in_few_frames(common: int) -> None:
+    """n1 has appended much in term 1 that n2, leader of term 2, does not have."""
+    log = Log()
+    log.append(1, Kind.EPOCH, epoch_record(1, "n1"))
+    for _ in range(common):
+        log.append(1, Kind.WRITE, b"common")
+    shared = list(log.between(1, log.last))
+    for _ in range(2000):
+        log.append(1, Kind.WRITE, b"n1's own")
+    other = Log(shared)
+    other.append(2, Kind.EPOCH, epoch_record(2, "n2"))
+    for _ in range(2100):
+        other.append(2, Kind.WRITE, b"n2's own")
+    nodes = {
+        name: Raft(
+            name, founding({n: n for n in ("n1", "n2", "n3")}), Outbox(name, "1-00000000"), now=0.0,
+            hard_state=HardState(2, None), entries=list(entries.between(1, entries.last)), timing=TIMING,
+            rng=random.Random(1),
+        )
+        for name, entries in (("n1", log), ("n2", other))
+    }  # fmt: skip
+    nodes["n2"].tick(3.0)
+    frames, in_flight = 0, _said(nodes["n2"])
+    for _ in range(200):
+        message = in_flight.pop(0)
+        frames += isinstance(message, AppendEntries) and message.dst == "n1"
+        if message.dst in nodes:
+            nodes[message.dst].step(message, 3.0)
+            in_flight += _said(nodes[message.dst])
+        if nodes["n1"].last == nodes["n2"].last:
+            break
+    assert nodes["n1"].last == nodes["n2"].last
+    assert frames < 40
+
+
+def _said(raft: Raft) -> list[Message]:
+    messages: list[Message] = []
+    while True:
+        messages += raft.take()[1]
+        if raft.to_persist() is None:
+            return messages
+        raft.persisted()

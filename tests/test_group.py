@@ -9,6 +9,7 @@ import pytest
 from test_core import Bench, answer, elect
 
 from hacoord.ha.frontend import EXIT_REMOVED, Frontend, FrontendType
+from hacoord.ha.membership import Action, Change, Changed, Membership
 from hacoord.raft.changes import ChangeRefused, Changes
 from hacoord.raft.core import NotLeader, Role, Timing
 from hacoord.raft.group import Configuration, Group, Member, Part, configuration, decode, encode, founding
@@ -339,3 +340,59 @@ def test_a_removed_node_ends_with_a_code_of_its_own() -> None:
     frontend = Frontend(bench.raft, bench.outbox)
     frontend.step(Removed("n2", "n1", Ref("n2", "1-00000000", 3), 4, 9, 4), 5.0)
     assert frontend.exit_code == EXIT_REMOVED
+
+
+def test_a_member_again_is_voted_for_by_who_knows_only_its_removal_committed(tmp_path: Path) -> None:
+    """n3 was removed, added again and promoted; n1 lags. When n2, which led, is gone, n3 alone can be elected."""
+    stage = Stage(tmp_path)
+    stage.lead("n2")
+    cluster = stage.cluster
+    n1 = cluster.running["n1"].frontend.raft
+    cluster.remove("n2", "n3")
+    removed = cluster.running["n2"].frontend.raft.last
+    stage.run(0.5)
+    assert n1.commit_index == removed
+    cluster.image("n1")  # so that it knows just that after a restart, too
+    cluster.add("n2", Part.LEARNER, "n3")
+    while cluster.in_flight:  # n1 stores the entry that adds n3 again, and does not hear that it is committed
+        message = cluster.in_flight.pop(0)
+        if not (message.dst == "n1" and isinstance(message, AppendEntries) and message.commit > removed):
+            cluster.deliver(message)
+    stage.away = {"n1"}
+    stage.run(0.5)
+    cluster.promote("n2", "n3")
+    stage.run(0.5)
+    cluster.write("n2")
+    stage.settle()
+    assert cluster.running["n3"].frontend.raft.last > n1.last
+    assert n1.commit_index == removed
+    cluster.crash("n2")
+    cluster.in_flight.clear()
+    stage.away = set()
+    stage.run(30.0)
+    assert cluster.leaders() == ["n3"]
+    stage.judge()
+
+
+def test_half_a_demotion_is_not_reported_as_none(tmp_path: Path) -> None:
+    """n2 is removed, to be added as an observer; just then n1 begins to hand over, which comes to nothing."""
+    stage = Stage(tmp_path, 4)
+    stage.lead("n1")
+    answers: list[object] = []
+    membership = Membership(
+        stage.cluster.running["n1"].frontend, lambda: stage.time, lambda: None, lambda: frozenset[str]()
+    )
+    membership.submit(Change(Action.DEMOTE, "n2"), 60.0, answers.append)
+    membership.turn()
+    stage.away = {"n3"}
+    stage.cluster.hand_over("n1", "n3")
+    stage.settle()
+    membership.turn()
+    assert "n2" not in stage.group("n1").members
+    assert not answers
+    while not answers:
+        stage.run(0.1)
+        membership.turn()
+    assert isinstance(answers[0], Changed)
+    assert stage.group("n1").members["n2"].part is Part.OBSERVER
+    stage.judge()

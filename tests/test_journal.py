@@ -386,3 +386,19 @@ def test_a_leader_is_as_fresh_as_its_quorum() -> None:
     leader.peer_stores()
     leader.turn()
     assert leader.journal.staleness() == 0
+
+
+def test_an_answer_that_fails_keeps_no_other_from_its_own() -> None:
+    def failing(_: Outcome) -> None:
+        raise RuntimeError("of the embedding system")
+
+    leader = Leader()
+    leader.elect()
+    leader.journal.submit(b"x", failing)
+    leader.write(b"y")
+    leader.turn()
+    leader.peer_stores()
+    with pytest.raises(RuntimeError):
+        leader.turn()
+    leader.journal.abandon()
+    assert len(leader.answers) == 1

@@ -16,7 +16,7 @@ from hacoord.images import decode
 from hacoord.journal import NotLeader, OutcomeUnknown, Receipt
 from hacoord.keys import Keys, Written, pack, unpack
 from hacoord.node import Exit
-from hacoord.raft.messages import Vote
+from hacoord.raft.messages import Appended, Vote
 
 
 def write(leader: Leader, key: str, data: bytes = b"x") -> None:
@@ -165,3 +165,22 @@ def test_what_was_written_with_keys_is_in_a_backup_without_them(tmp_path: Path) 
     assert decode(content).entries == node.entries
     assert [entry.data for entry in node.entries] == [b"plain", b"keyed"]
     assert decode(content).keys == []
+
+
+def test_a_try_is_answered_whose_key_is_forgotten_in_the_turn_that_takes_it_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "KEYS", 2)
+    leader = Leader()
+    leader.elect()
+    for key in ("a", "b"):
+        write(leader, key)
+    leader.turn()
+    leader.peer_stores()
+    leader.turn()
+    write(leader, "c")
+    leader.turn()
+    leader.raft.step(Appended("n2", "n1", PEER, leader.raft.term, True, leader.raft.last, PEER), leader.now)
+    write(leader, "a")
+    for _ in range(5):
+        leader.turn()
+    assert kinds(leader.answers) == [Receipt, Receipt, Receipt, OutcomeUnknown]
+    assert not leader.journal.has_proposed

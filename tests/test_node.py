@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import json
 import socket
@@ -13,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from hacoord.config import Config, Election, StateChange
+from hacoord.config import Config, Election, Shutdown, StateChange
 from hacoord.disk.storage import DiskFull, Storage, create
 from hacoord.ha.frontend import FrontendType
+from hacoord.ha.membership import Action, Change
 from hacoord.ha.state_change import Execution
 from hacoord.journal import JournalEntry, NotLeader, OutcomeUnknown, Receipt
 from hacoord.node import Exit, Node, NodeFailed
+from hacoord.raft.messages import Image, Persist
 
 WAIT = 20.0
 SECRET = b"0123456789abcdef"
@@ -293,3 +296,48 @@ def test_an_idle_node_sleeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     heartbeats = (time.monotonic() - began) / 0.1
     assert turns - before <= heartbeats + 5
     assert running.stop() is Exit.STOPPED
+
+
+def test_what_is_changed_in_the_turn_of_an_image_is_traced_before_it_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [directory] = make(tmp_path)
+    running = Running(directory).ready()
+    node = running.node
+    node.journal.append(b"x", WAIT)
+    early: list[int] = []
+    answers: list[object] = []
+    image, save = node._raft.image, node._storage.save
+
+    def imaged(made: Image, give_up: int) -> None:
+        image(made, give_up)
+        node.membership.submit(Change(Action.ADD_OBSERVER, "o1", "127.0.0.1:9"), WAIT, answers.append)
+
+    def saved(write: Persist) -> None:
+        ends = [event["last"] for event in traced(directory) if event["event"] == "Append"]
+        early.extend(entry.index for entry in write.entries if entry.index not in ends)
+        save(write)
+
+    monkeypatch.setattr(node._raft, "image", imaged)
+    monkeypatch.setattr(node._storage, "save", saved)
+    node._calls.append(lambda: node._checkpoint.request(lambda last: None))
+    node._transport.wake()
+    until(lambda: bool(answers))
+    running.stop()
+    assert not early
+
+
+def test_a_stop_does_not_wait_for_all_of_a_handover_that_was_asked_for(tmp_path: Path) -> None:
+    config = dataclasses.replace(QUICK, shutdown=Shutdown(patience=0.3))
+    nodes = [Running(directory, config=config).started() for directory in make(tmp_path, 3)]
+    until(lambda: any(running.node.frontend.ready for running in nodes))
+    leader = next(running for running in nodes if running.node.frontend.ready)
+    gone, other = (running for running in nodes if running is not leader)
+    gone.stop()
+    frontend, heir = leader.node.frontend, gone.node.name
+    until(lambda: frontend.ready)
+    leader.node._calls.append(lambda: frontend.hand_over(heir, 60.0))
+    leader.node._transport.wake()
+    until(lambda: leader.node._raft.heir is not None)
+    leader.stop()  # fails if it takes longer than WAIT
+    other.stop()

@@ -207,3 +207,16 @@ def test_illegal_changes_are_refused_and_logged(
     assert calls == []
     assert outcomes.empty()
     assert "state change refused" in caplog.text
+
+
+def test_an_execution_that_exits_is_given_up_like_one_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+    class Exits(Recorder):
+        def transfer_to_leader(self, epoch: int) -> None:
+            raise SystemExit(1)
+
+    executor, outcomes = started(QUICK, Exits([]))
+    executor.notify(FrontendType.FOLLOWER, FrontendType.LEADER, 1)
+    assert isinstance(outcomes.get(timeout=WAIT), StateChangeFailed)
+    executor.stop()

@@ -322,8 +322,11 @@ class Journal:
         for write in waiting:
             assert write.key is not None
             entry = self._replay.keys.get(write.key)
-            if entry is None:
+            if entry is None and write.key in self._pending:
                 self._repeated.append(write)
+                continue
+            if entry is None:  # written, and forgotten by now: KEYS others have been applied since
+                self._due.append((write.answer, OutcomeUnknown("so many keys were written that this one is forgotten")))
                 continue
             ack = self._frontend.ack(entry.index, entry.index, entry.term)
             receipt = Receipt(entry.index, entry.term, entry.epoch, ack, entry.result)
@@ -345,8 +348,12 @@ class Journal:
     def answer(self) -> None:
         """Tell the callers what became of their writes and reads. Only after the Acks have been traced."""
         due, self._due = self._due, []
-        for answer, outcome in due:
-            self._tell(answer, outcome)
+        for told, (answer, outcome) in enumerate(due, start=1):
+            try:
+                self._tell(answer, outcome)
+            except BaseException:  # it ends the loop: `abandon` tells the others
+                self._due = due[told:]
+                raise
 
     def _tell(self, answer: Answer, outcome: Outcome) -> None:
         with self._lock:  # other threads are refused on their own thread

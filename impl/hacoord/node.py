@@ -286,6 +286,8 @@ class Node:
         try:
             self.journal.replay()
             self._checkpoint.turn()
+            if self._outbox.holding:  # what is put into the log now must be traced before it is on the disk
+                self._speak()
         except ReplayFailed as error:
             raise NodeFailed(Exit.REPLAY, str(error)) from error
         if self.frontend.stopped:
@@ -346,7 +348,8 @@ class Node:
         heir = self._best_heir()
         if self.frontend.ready and not self._raft.heir and heir:
             self.frontend.hand_over(heir, self._shutdown.patience)
-        while self._raft.heir:
+        leave_by = time.monotonic() + self._shutdown.patience
+        while self._raft.heir and time.monotonic() < leave_by + self._drain:  # its own attempt ends by itself before
             yield
         self.journal.close()
         drained_by = time.monotonic() + self._drain

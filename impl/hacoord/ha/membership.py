@@ -72,7 +72,7 @@ Outcome = Changed | ChangeRefused | ChangeUnknown | NotLeader
 Step = Callable[[Changes], int]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Request:
     """A request on its way: the steps still to be made, and the one that is to be committed."""
 
@@ -81,6 +81,8 @@ class _Request:
     answer: Callable[[Outcome], None]
     steps: deque[Step] | None = None
     under_way: tuple[int, int] | None = None
+    # A part of it is committed.
+    begun: bool = False
     refusal: ChangeRefused = field(default_factory=lambda: ChangeRefused("not in time: try again"))
 
 
@@ -121,7 +123,8 @@ class Membership:
         for request in requests:
             outcome = self._advance(request)
             if outcome is not None:
-                self._requests.remove(request)
+                with self._lock:  # nobody may add to it meanwhile
+                    self._requests.remove(request)
                 request.answer(outcome)
         if self._frontend.takes_in and not any(request.under_way for request in requests):
             self._promote_learners()
@@ -132,7 +135,9 @@ class Membership:
             self._closed = True
             waiting, self._requests = self._requests, deque()
         for request in waiting:
-            request.answer(ChangeUnknown("the node ended") if request.under_way else NotLeader(None))
+            request.answer(
+                ChangeUnknown("the node ended") if request.under_way or request.begun else NotLeader(None)
+            )
 
     def _advance(self, request: _Request) -> Outcome | None:
         raft = self._raft
@@ -144,7 +149,17 @@ class Membership:
                 return None
             if not request.steps:
                 return Changed(index)
-            request.under_way = None
+            request.under_way, request.begun = None, True
+        outcome = self._step(request)
+        if request.begun and isinstance(outcome, NotLeader | ChangeRefused):
+            # Whoever hands over may go on as LEADER.
+            if isinstance(outcome, NotLeader) and raft.role is Role.LEADER and self._clock() < request.until:
+                return None
+            return ChangeUnknown(f"a part of the change was made, and then no more: {outcome}")
+        return outcome
+
+    def _step(self, request: _Request) -> Outcome | None:
+        raft = self._raft
         try:
             changes = self._frontend.changes()
             if request.steps is None:

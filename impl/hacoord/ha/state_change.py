@@ -146,6 +146,10 @@ class StateChangeExecutor:
         watchdog.start()
         try:
             settle(all(self._carried_out(execution, attempts, deadline) for execution in self._executions))
+        except BaseException as error:  # SystemExit, say, which ends this thread alone
+            attempts.error = repr(error)
+            settle(False)
+            raise
         finally:
             watchdog.cancel()
 

@@ -83,6 +83,7 @@ class Raft(Elections, Replication):
             if now >= self._quorum_check:
                 self._check_quorum()
         else:
+            self.conclude()  # an answer may be owed to who has led so far, if this turn took long
             self.leader = None
             self._wait_for_election()
             if self.electable and self.part is Part.VOTER:

@@ -51,7 +51,9 @@ class Elections(Turn):
         self._ask_for_votes(self.term, pre=False, heir=heir)
 
     def _on_request_vote(self, m: RequestVote) -> None:
-        if known := self.removal(m.src):
+        up_to_date = (m.last_term, m.last) >= (self.log.last_term, self.log.last)
+        # Whose log is up to date has the entry of its removal too, and so belongs to the group again by its own log.
+        if not up_to_date and (known := self.removal(m.src)):
             self.outbox.send(Removed(self.name, m.src, self.outbox.newest, self.term, *known))
             return
         # A node that hears from a leader disturbs nobody and lets nobody disturb it (thesis 4.2.3).
@@ -59,7 +61,6 @@ class Elections(Turn):
             self.role is Role.LEADER
             or (self.leader is not None and self._now < self._leader_seen + self._timing.election)
         )
-        up_to_date = (m.last_term, m.last) >= (self.log.last_term, self.log.last)
         if m.pre:
             granted = m.term > self.term and up_to_date and not content
             self._send_vote(m.src, granted, pre=True)

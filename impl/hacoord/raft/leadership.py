@@ -23,13 +23,17 @@ class Limits:
 
 @dataclass(slots=True)
 class Progress:
-    """One peer: what it gets next, what it has stored, and whether the leader still looks for where they agree."""
+    """One peer: what it gets next, what it has stored, and whether the leader still looks for where they agree.
+
+    If so, `stride` is how much further back than the peer says it looks next.
+    """
 
     next: int
     heard: float
     match: int = 0
     store: Ref | None = None
     probing: bool = True
+    stride: int = 0
     awaiting: bool = False
     due: bool = True
     commit_told: int = 0
@@ -45,6 +49,7 @@ class Leadership:
         self._limits = limits
         self._opening = last + 1
         self._ends = array("q")
+        self._base = 0
 
     def regroup(self, peers: Iterable[str], last: int, now: float) -> None:
         """The leader's log ends at `last` with another configuration: these are its peers from now on.
@@ -103,13 +108,18 @@ class Leadership:
         if m.ok:
             peer.sending = None
             peer.probing = False
+            peer.stride = 0
             if m.match >= peer.match:
                 peer.match = m.match
                 peer.store = m.store or peer.store
             peer.next = max(peer.next, peer.match + 1)
         elif m.match + 1 < peer.next:
-            peer.probing = True
-            peer.next = max(peer.match, m.match) + 1
+            # Further and further back, not below what the log has unless the peer says so: a tail of the peer's that
+            # nobody else has may be long. What is found too far back costs no more than was stepped over.
+            lowest = max(peer.match, min(m.match, self._base))
+            peer.next = max(lowest, m.match - peer.stride) + 1
+            peer.stride = 2 * peer.stride + 1 if peer.probing else 0
+            peer.probing = peer.due = True
 
     def received(self, m: Received, now: float) -> None:
         """Take in how much of an image a peer has."""
@@ -143,6 +153,9 @@ class Leadership:
 
         A frame carries entries the peer lacks, news of the commit index, or is a heartbeat that is due.
         """
+        if self._base != log.base.last:  # what is given up is sent to nobody
+            self._base = log.base.last
+            del self._ends[: bisect_right(self._ends, self._base)]
         for name, peer in self._peers.items():
             if peer.next <= log.base.last:
                 continue
