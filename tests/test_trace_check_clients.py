@@ -251,6 +251,30 @@ def write_was_acknowledged_before_it_began(story: Story) -> Event:
 
 
 @refused_by("PromiseKept")
+def read_is_answered_from_a_round_that_an_earlier_incarnation_knew(story: Story) -> Event:
+    leading(story)
+    story.invoke_read("c1", "r1")
+    serve = story.serve("n1", "n2")
+    story.saw("c1", "r1", serve)
+    story.write("c2", "n1", "n2")
+    story.open("c1")
+    story.invoke_read("c1", "r2")
+    return story.saw("c1", "r2", serve)
+
+
+@refused_by("PromiseKept")
+def write_is_acknowledged_by_what_an_earlier_incarnation_knew(story: Story) -> Event:
+    leading(story)
+    story.invoke("c1", "w1")
+    story.replicate("n1", "n2", count=2)
+    ack = story.ack("n1", 2, 3)
+    story.ok("c1", "w1", ack, 2)
+    story.open("c1")
+    story.invoke("c1", "w2")
+    return story.ok("c1", "w2", ack, 3)
+
+
+@refused_by("PromiseKept")
 def write_where_the_group_was_changed(story: Story) -> Event:
     leading(story)
     story.start("n4")
@@ -456,6 +480,14 @@ def version_of_a_write_that_left_the_key_as_it_was(story: Story) -> None:
     leading(story)
     story.write("c1", "n1", "n2", key="k")
     index = story.write("c1", "n1", "n2", key="k", wrote=False)
+    story.invoke_read("c2", "r1", key="k")
+    story.saw("c2", "r1", story.serve("n1", "n2"), version=index)
+
+
+@refused_by("NewestVersion")
+def version_of_a_write_that_left_everything_as_it_was(story: Story) -> None:
+    leading(story)
+    index = story.write("c1", "n1", "n2", wrote=False)
     story.invoke_read("c2", "r1", key="k")
     story.saw("c2", "r1", story.serve("n1", "n2"), version=index)
 

@@ -198,6 +198,25 @@ def a_late_frame_comes_when_its_receiver_was_removed_and_added_again(story: Stor
     story.agree("n1", "n2")
 
 
+@right
+def an_old_message_comes_when_a_start_has_shown_more(story: Story) -> None:
+    """n4 was removed and added again, had all that from the leader, and was killed before it said so."""
+    story.change("n1", "n4", "observer")
+    story.agree("n1", "n2")
+    story.store("n4", "n1")
+    story.change("n1", "n4", "none")
+    story.agree("n1", "n2")
+    between = story.ref(story.files["n1", story.person("n1").incs[-1]][-1])
+    story.change("n1", "n4", "observer")
+    story.agree("n1", "n2")
+    n4 = story.person("n4")
+    n4.log = list(story.person("n1").log)
+    n4.durable = len(n4.log)
+    story.start("n4")
+    n4.after["n1"] = between
+    story.tell("n4", "Store", last=len(n4.log), last_term=1, digest=digest(n4.log))
+
+
 # --- wrong ----------------------------------------------------------------------------------------------------------
 
 

@@ -172,3 +172,24 @@ def test_a_file_that_was_copied_early_is_no_violation(tmp_path: Path) -> None:
     for seed in (None, *range(6)):
         result = judged(story, tmp_path / str(seed), seed)
         assert result.verdict is Verdict.INCOMPLETE, (seed, result.violation)
+
+
+@pytest.mark.parametrize("seed", [None, *range(20)])
+def test_whose_log_a_start_shows_keeps_nobody_from_standing(seed: int | None, tmp_path: Path) -> None:
+    """n5 took over term 3's log, untraced, and has heard of term 4; the leader of that has the very same log."""
+    story = Story("n1", "n2", "n3", "n4", "n5")
+    story.elect("n1", "n3", "n4")
+    story.store("n1")
+    story.store("n3", "n1")
+    story.elect("n2", "n4", "n5", term=2)
+    story.store("n5", "n2")
+    story.start("n2")
+    story.lose("n1")
+    story.elect("n3", "n1", "n4", term=3)
+    story.elect("n1", "n4", "n2", term=4)
+    n5 = story.person("n5")
+    n5.log, n5.durable, n5.term, n5.vote = [1], 1, 4, None
+    story.start("n5")
+    story.campaign("n5", 4)
+    result = judged(story, tmp_path, seed)
+    assert result.verdict is Verdict.HOLDS, result.violation

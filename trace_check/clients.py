@@ -7,6 +7,7 @@ searched: a write saw what is before it, and whoever begins after an answer must
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +48,8 @@ class Session:
     """
 
     seen: int = 0
+    # How far it had heard of each node by the end of its earlier incarnations, as in Source.heard.
+    heard: dict[str, int] = field(default_factory=dict)
     open: dict[str, Operation] = field(default_factory=dict)
     # By `idempotency`, how the first of the writes that are one began; of the newest ones.
     tried: dict[str, Operation] = field(default_factory=dict)
@@ -97,7 +100,7 @@ class Clients:
         if event["op"] in session.open:
             raise Refused("PromiseKept", "an operation name of its own for each one", f"{event['op']!r} once more")
         once = event.get("idempotency") if kind == "write" else None
-        heard = dict(source.heard)
+        heard = _newest(session.heard, source.heard) if session.heard else dict(source.heard)
         operation = Operation(kind == "read", event.get("key"), session.seen, event.get("at"), once, heard)
         if once is not None:
             first = session.tried.setdefault(once, operation)
@@ -152,6 +155,7 @@ class Clients:
         if session is not None:
             session.unknown += session.writing()
             session.open.clear()
+            session.heard = _newest(session.heard, source.heard)
 
     # --- evidence ------------------------------------------------------------------------------------------------
 
@@ -227,11 +231,10 @@ class Clients:
         if ended is not None:
             self._clock(ended[0]).ended(ended[1], event["index"])
         if not operation.read:
-            if operation.key is not None:
-                if event.get("wrote", True):
-                    self._versions.write(operation.key, event["index"])
-                else:
-                    self._versions.unchanged(event["index"])
+            if not event.get("wrote", True):
+                self._versions.unchanged(event["index"])
+            elif operation.key is not None:
+                self._versions.write(operation.key, event["index"])
         elif "version" in event:
             if operation.key is None or event["version"] > event["index"]:
                 seen = f"an entry up to {event['index']}, of the key in the Invoke"
@@ -286,3 +289,7 @@ class Clients:
             if event["event"] == "Ok":
                 seen = max(seen, event["index"])
         return seen
+
+
+def _newest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {**one, **{node: max(code, one.get(node, 0)) for node, code in other.items()}}

@@ -20,7 +20,8 @@ class Elections:
         """A node votes for itself and asks for votes."""
         cluster = self._cluster
         node = cluster.enter(source, event["term"])
-        if node.stored_under == node.term > cluster.tree.root_term:
+        # By its own Store or Install: whose log a Start shows depends on who is known to have led.
+        if node.follows == node.term:
             moved = f"a term after {node.term}, in which {node.name} has stored its leader's log"
             raise Refused("TermMonotonic", moved, f"a candidacy in term {node.term}")
         self._vote(node, event, node.name)

@@ -209,7 +209,7 @@ GUARDS: dict[str, Guard] = {
         "covers its index in that term; the entry is committed there, stays, and is neither an epoch record nor a "
         "configuration; no two `Ok`s name the same index, but of one write tried again, and that names no other "
         "within 10,000. A read's cites a `ReadServe`, heard in the reply, of its index. Of that `Ack`, or of that "
-        "read's `ReadStart`, the client had not heard when the operation began",
+        "read's `ReadStart`, the client had not heard when the operation began, in no incarnation",
         "This is what all other rules are for: an acknowledged write is in the committed log, at its place, for "
         "good.",
     ),

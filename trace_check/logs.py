@@ -108,7 +108,9 @@ class Logs:
                 f"{leader.base} of term {leader.base_term}, or up to {reach} of term {term}",
                 f"{last} of term {last_term}",
             )
-        if len(leader.configurations) > 1 or node.name not in leader.configuration.members:
+        changed = len(leader.configurations) > 1 or node.name not in leader.configuration.members
+        # What its Start has shown it may have had from a leader that had appended more than it has heard of since.
+        if changed and not self._has_stored(node, last, last_term):
             self.gone(node, leader, last, reach)
         if node.image < tree.root:
             first = f"an Install of entries 1 to {tree.root}, with which all logs begin, before a Store of {node.name}"
@@ -130,6 +132,7 @@ class Logs:
             own = last_term == term and (last, last_term) != (node.image, node.image_term)
             self._digests.check(last, last_term, event["digest"], own=own)
         node.stored, node.stored_term, node.stored_under = last, last_term, term
+        node.follows = term
         if leader.source is not source:
             node.end, node.end_term = last, last_term
 
@@ -156,12 +159,12 @@ class Logs:
         return reach
 
     def _own(self, node: Node, leader: Leader, last: int, last_term: int) -> bool:
+        on_log = self._has_stored(node, last, last_term)
+        return on_log and self._tree.is_prefix(last, last_term, leader.last, leader.term)
+
+    def _has_stored(self, node: Node, last: int, last_term: int) -> bool:
         tree = self._tree
-        return (
-            tree.exists(last, last_term)
-            and tree.is_prefix(last, last_term, node.stored, node.stored_term)
-            and tree.is_prefix(last, last_term, leader.last, leader.term)
-        )
+        return tree.exists(last, last_term) and tree.is_prefix(last, last_term, node.stored, node.stored_term)
 
     # --- commitment ----------------------------------------------------------------------------------------------
 

@@ -191,7 +191,7 @@ class Merge:
 
     def _finish(self, source: Source) -> None:
         source.finished = True
-        source.heard.clear()
         self._judge.finished(source)
+        source.heard.clear()
         if source.next_inc is not None and source.reader.gap is None:
             self._ready.append(source.next_inc)

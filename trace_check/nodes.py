@@ -35,6 +35,8 @@ class Node:
     stored: int = 0
     stored_term: int = 0
     stored_under: int = 0
+    # The newest term in which it has written down that it took over that term's log.
+    follows: int = 0
     # Where its log ends, what is not durable included; it has lost a term and not shown yet whether it kept that.
     end: int = 0
     end_term: int = 0

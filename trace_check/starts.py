@@ -199,4 +199,6 @@ class Starts:
                     f"its end at {last} of term {last_term}",
                 )
             node.stored_under = under
+            if last_term == term:
+                node.follows = term
         node.stored, node.stored_term = node.end, node.end_term = last, last_term
