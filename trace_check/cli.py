@@ -97,6 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(options)
     except BadInput as error:
         print(f"trace-check: {error}", file=sys.stderr)
+    except OSError as error:  # the output, or the file system, fails: not to be taken for a verdict
+        _hush()
+        with suppress(OSError):
+            print(f"trace-check: {error}: make room, or correct the path", file=sys.stderr)
     except KeyboardInterrupt:
         print("trace-check: interrupted; nothing was judged to the end", file=sys.stderr)
     return BadInput.exit_code
@@ -107,6 +111,12 @@ def _show(text: str) -> None:
         print(text, flush=True)
     except BrokenPipeError:
         # Whoever reads has seen enough; the verdict is still the exit status.
+        _hush()
+
+
+def _hush() -> None:
+    """Have what is still to be printed forgotten, or the interpreter would complain at its end."""
+    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ class Store:
     def __init__(self, path: Path, *, write: bool = False) -> None:
         """Open a store; to `write`, made if there is none yet."""
         self.path = path
-        if not write and not path.exists():
+        if not write and not os.path.exists(path):
             raise BadInput(f"{path}: no such store; `trace-check replay DIR --db {path}` makes one")
         mode = "rwc" if write else "ro"
         with self._explained():
@@ -192,7 +193,7 @@ class Store:
             found[row["graph"], row["sha256"]] = set()
         sql = "SELECT DISTINCT edges.* FROM edges JOIN taken ON edge = id WHERE ? IN (run, 0)"
         for row in self._query(sql, run or 0):
-            found[row["graph"], row["sha256"]].add(Edge(row["state"], row["action"]))
+            found.setdefault((row["graph"], row["sha256"]), set()).add(Edge(row["state"], row["action"]))
         return found
 
 

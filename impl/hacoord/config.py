@@ -198,7 +198,7 @@ def parse(text: str, *, base: Path) -> Config:
     """The configuration in this TOML text; relative paths in it are taken from `base`."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or what can't be read for its length or depth
         raise ConfigError(f"not valid TOML: {error}") from error
     top: dict[str, Any] = {}
     tables: dict[str, dict[str, Any]] = {}
@@ -278,7 +278,7 @@ def _flatten(document: dict[str, object]) -> Iterator[tuple[str, object]]:
     """{"election": {"heartbeat": 1}} as ("election.heartbeat", 1); what should be a table and is none is refused."""
     tables = {key.partition(".")[0] for key in SETTINGS if "." in key}
     for key, value in document.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key not in SETTINGS and (value or key in tables):
             yield from ((f"{key}.{inner}", content) for inner, content in value.items())
         elif key in tables:
             raise ConfigError(f"{key} = {value!r}: a table is wanted, [{key}]")

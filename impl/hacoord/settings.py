@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,13 @@ def path(what: str, meaning: str, unset: str = "none") -> Any:
     """The path of a file or directory; a relative one is taken from the directory of the configuration."""
 
     def read(value: object, base: Path) -> object:
-        return base / Path(_text(value)).expanduser()
+        text = _text(value)
+        if "\0" in text:
+            raise ValueError
+        try:
+            return base / Path(text).expanduser()
+        except RuntimeError as error:  # ~nobody
+            raise ValueError(str(error)) from error
 
     return _field(Setting(None, read, lambda value: json.dumps(str(value)), f"the path of {what}", "", meaning, unset))
 
@@ -122,7 +129,15 @@ def settings(table: type) -> dict[str, Setting]:
 
 def refusal(key: str, value: object, setting: Setting, error: ValueError) -> ConfigError:
     """What to raise when `setting.read` raised."""
-    return ConfigError(f"{key} = {value!r}: " + (str(error) or f"{setting.wanted} is wanted"))
+    try:
+        shown = repr(value)
+    except ValueError:  # Python shows no number of so many digits
+        shown = "a very long number"
+    return ConfigError(f"{key} = {shown}: " + (str(error) or f"{setting.wanted} is wanted"))
+
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a node or a cluster may be called: files have such names."""
 
 
 def parse_address(text: str) -> Address:
@@ -131,7 +146,7 @@ def parse_address(text: str) -> Address:
     bare = host.removeprefix("[").removesuffix("]")
     bracketed = host.startswith("[") and host.endswith("]")
     well_formed = colon and bare and not any(c.isspace() or c == "/" for c in host) and (":" not in bare or bracketed)
-    if not well_formed or not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+    if not well_formed or not (port.isascii() and port.isdigit() and len(port) < 10 and 1 <= int(port) <= 65535):
         raise ConfigError(f"{text!r} is no address; host:port is wanted, with a port from 1 to 65535")
     return bare, int(port)
 

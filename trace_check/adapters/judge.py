@@ -220,7 +220,16 @@ class Judge:
         if other is not None:
             raise Refused("ElectionQuorum", f"one winner in term {term}, {other.node}", f"{name} as well")
         label = ""
-        if name in (group.electorate(asked.voters) or ()):
+        voters = group.electorate(asked.voters) or ()
+        if name in voters:
+            if name not in asked.heard:
+                # The others were faster than its own disk: its vote, which was cast when it campaigned, is not counted.
+                if group.election(term).votes.get(name) != name:
+                    raise Refused("GrantsCited", f"a vote of {name} for itself in term {term}", "none")
+                group.ballots.campaign(term, name, voters)
+                for granter in sorted(asked.heard.intersection(voters)):
+                    group.ballots.vote(term, granter, name)
+                asked.heard.add(name)
             group.ballots.win(term, name)
             label = group.ballots.append_label(term, name)
         leader = Leader(term, name, member.end, member.end_term, last + 1, last, label)

@@ -287,7 +287,11 @@ def shrink(
     violation. Raises BadInput, also when `out` is not empty.
     """
     out, directory = Path(out), Path(directory)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    try:
+        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        raise BadInput(f"{out}: cannot be written: {error.strerror}; name another directory") from None
+    if taken:
         raise BadInput(f"{out}: not an empty directory; name a new one for the smaller trace")
     loaded = Graphs(Path(graphs) if graphs else DEFAULT_GRAPHS)
     replayed = run(directory, loaded, allow_gaps=allow_gaps)

@@ -7,7 +7,9 @@ read from a file: what stands on a command line, every user of the machine can s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import secrets
 import signal
 import sys
@@ -19,7 +21,7 @@ from hacoord.catalog import commands as catalog
 from hacoord.catalog.machine import BadCommand
 from hacoord.catalog.service import serve
 from hacoord.client import Client, NotWritten, RequestRefused, Unreachable
-from hacoord.commands import config_commands, member_commands, recovery_commands, token_commands
+from hacoord.commands import config_commands, member_commands, recovery_commands, seconds, token_commands
 from hacoord.config import Config, ConfigError, load, parse_address, read_secret
 from hacoord.disk.storage import StorageError, create
 from hacoord.journal import OutcomeUnknown
@@ -44,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = args.command
     try:
-        return command(args)
+        status = command(args)
+        sys.stdout.flush()  # here, where it can still be said that nobody takes it
+        return status
     except ConfigError as error:
         return _complain(Exit.USAGE, str(error))
     except NodeFailed as error:
@@ -53,12 +57,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(UNKNOWN, f"outcome unknown: {error}")
     except BrokenPipeError:
         # Whoever read our output has heard enough; say nothing when the interpreter closes it.
-        sys.stdout = None
+        _hush()
         return Exit.UNEXPECTED
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        _hush()
+        return _complain(Exit.UNEXPECTED, f"{error}: make room, or correct the path")
     except Exception as error:  # the last resort: one line, never a traceback
         return _complain(Exit.UNEXPECTED, f"unexpected {type(error).__name__}: {error}")
+
+
+def _hush() -> None:
+    """Have what is still to be written to standard output forgotten, or the interpreter would complain at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _init(args: argparse.Namespace) -> int:
@@ -84,11 +97,16 @@ def _init(args: argparse.Namespace) -> int:
 def _serve(args: argparse.Namespace) -> int:
     config = load(args.config) if args.config else Config()
     logs.set_up(config.log.format)
+    asked: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: asked.append(number))
     node = Node(args.directory, config, _secret(args, config), test_faults=args.test_faults)
     if args.catalog:
         serve(node)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.stop())
+    if asked:  # while it started
+        node.stop()
     code = node.run()
     if code is not Exit.STOPPED:
         return _complain(code, f"{node.name}: {MEANING[code]}")
@@ -149,7 +167,7 @@ def _cell(value: object) -> str:
 
 def _append(args: argparse.Namespace) -> int:
     with _client(args, args.address, timeout=args.timeout) as client:
-        data = sys.stdin.buffer.read() if args.data is None else args.data.encode()
+        data = sys.stdin.buffer.read() if args.data is None else args.data.encode(errors="surrogateescape")
         key = args.key or secrets.token_hex(8)
         try:
             receipt = client.append(data, key=key)
@@ -328,12 +346,12 @@ def _parser() -> argparse.ArgumentParser:
     append.add_argument("address", nargs="+", metavar="HOST:PORT", help="some nodes; they know who leads")
     append.add_argument("--data", metavar="TEXT", help="the entry; standard input when it is left out")
     append.add_argument("--key", metavar="KEY", help="tried again with the same key, it is written once (a random one)")
-    append.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to try (10)")
+    append.add_argument("--timeout", type=seconds, default=10.0, metavar="SECONDS", help="how long to try (10)")
 
     image = _command(commands, "image", _image, "have a node take an image of its journal now")
     image.epilog = "example: hacoord image 127.0.0.1:7002 --secret-file secret"
     image.add_argument("address", metavar="HOST:PORT", help="the node")
-    image.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="how long it may take (60)")
+    image.add_argument("--timeout", type=seconds, default=60.0, metavar="SECONDS", help="how long it may take (60)")
 
     read = _command(commands, "read", _read, "print the committed journal: index, term, epoch, data")
     read.epilog = "example: hacoord read 127.0.0.1:7002 --first 10 --secret-file secret"
@@ -341,7 +359,7 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument(
         "--local", action="store_true", help="what the first of these nodes has, which may lag behind what others wrote"
     )
-    read.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to try (10)")
+    read.add_argument("--timeout", type=seconds, default=10.0, metavar="SECONDS", help="how long to try (10)")
     read.add_argument("--first", type=int, default=1, metavar="INDEX", help="first log index (1)")
     read.add_argument("--last", type=int, metavar="INDEX", help="last log index (the end)")
 
@@ -351,7 +369,7 @@ def _parser() -> argparse.ArgumentParser:
     transfer.add_argument("--to", metavar="NAME", help="who is to lead (whoever has most of the log)")
     transfer.add_argument(
         "--timeout",
-        type=float,
+        type=seconds,
         default=10.0,
         metavar="SECONDS",
         help="how long to wait until it has all of the log (10)",
@@ -388,7 +406,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="HOST:PORT",
             help="a node, which knows who leads; repeatable",
         )
-        parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to try (10)")
+        parser.add_argument("--timeout", type=seconds, default=10.0, metavar="SECONDS", help="how long to try (10)")
         verbs.append(parser)
         return parser
 

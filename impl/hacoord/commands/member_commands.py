@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
 from hacoord.client import Client, RequestRefused, Unreachable
+from hacoord.commands import seconds
 from hacoord.config import parse_address
-from hacoord.disk.storage import StorageError, create
+from hacoord.disk.storage import LEFTOVERS, StorageError, create
 from hacoord.exits import Exit, NodeFailed
 from hacoord.ha.membership import Action
 
@@ -55,13 +57,20 @@ def add_commands(
         parser.set_defaults(command=lambda args, action=action: _change(args, action, client))
         parsers.append(parser)
     for parser in parsers:
-        parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to try (10)")
+        parser.add_argument("--timeout", type=seconds, default=10.0, metavar="SECONDS", help="how long to try (10)")
     return parsers
 
 
 def _join(args: argparse.Namespace, client: Open) -> int:
     parse_address(args.address)
-    if args.directory.exists() and any(args.directory.iterdir()):
+    try:
+        with os.scandir(args.directory) as found:
+            names = {entry.name for entry in found}
+    except FileNotFoundError:
+        names = set()
+    except OSError as error:
+        raise NodeFailed(Exit.STORAGE, f"can't use {args.directory}: {error.strerror}") from error
+    if names - LEFTOVERS:
         raise NodeFailed(Exit.STORAGE, f"{args.directory} is not empty: choose another directory for the new node")
     reply = _ask(args, Action.ADD_OBSERVER if args.observer else Action.JOIN, client)
     cluster, founders = str(reply["cluster"]), cast("dict[str, str]", reply["founding"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hacoord.client import Client, RequestRefused, Unreachable
+from hacoord.commands import seconds
 from hacoord.config import Config, ConfigError, parse_address
 from hacoord.disk import backup, recovery
 from hacoord.disk.recovery import Answer, Reset
@@ -33,7 +34,7 @@ def add_commands(add: AddCommand, connect: Connect, credentials: Credentials) ->
     saving.epilog = "example: hacoord backup 127.0.0.1:7002 -o orders.backup --secret-file secret"
     saving.add_argument("source", metavar="HOST:PORT|DIR", help="a running node; or a data directory, running or not")
     saving.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the backup; must not exist")
-    saving.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="how long to wait for it (60)")
+    saving.add_argument("--timeout", type=seconds, default=60.0, metavar="SECONDS", help="how long to wait for it (60)")
 
     restoring = add("restore", _failing(_restore), "found a new cluster on what a backup holds")
     restoring.epilog = (
@@ -71,6 +72,10 @@ def _failing(verb: Verb) -> Verb:
             raise NodeFailed(Exit.STORAGE, str(error)) from error
         except (Unreachable, RequestRefused) as error:
             raise NodeFailed(Exit.UNEXPECTED, str(error)) from error
+        except OSError as error:
+            if error.filename is None:  # of the output
+                raise
+            raise NodeFailed(Exit.STORAGE, f"can't use {error.filename}: {error.strerror}") from error
 
     return run
 

@@ -18,6 +18,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -106,9 +107,11 @@ def write(file: Path, manifest: Manifest, content: bytes) -> None:
     """Write a backup, whole or not at all, for its owner only. Raises StorageError; also if the file is there."""
     fields = {**asdict(manifest), "base": _values(manifest.base)}
     body = json.dumps(fields).encode() + b"\n" + content
-    unfinished = file.with_name(file.name + ".new")
+    unfinished: str | None = None
     try:
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        # A name of its own: nobody else's file is written into, and none that is there already is lost.
+        fd, unfinished = tempfile.mkstemp(prefix=".hacoord-", dir=file.absolute().parent)
+        with os.fdopen(fd, "wb") as out:
             out.write(_MAGIC + sha256(body).hexdigest().encode() + b"\n" + body)
             out.flush()
             os.fsync(out.fileno())
@@ -120,8 +123,9 @@ def write(file: Path, manifest: Manifest, content: bytes) -> None:
             f"can't write the backup {file}: {error.strerror}; name another file, or make room"
         ) from error
     finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+        if unfinished is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(unfinished)
 
 
 def read(file: Path) -> Backup:
@@ -172,7 +176,7 @@ def copied(directory: Path, *, locked: bool = False) -> Iterator[Storage]:
     `locked` is whether it is this process that has locked the directory. Raises StorageError when it holds no node, or
     a damaged one.
     """
-    if not (directory / DATABASE).is_file():
+    if not os.path.isfile(directory / DATABASE):
         raise StorageError(f"{directory} holds no node: correct the path")
     with tempfile.TemporaryDirectory(prefix="hacoord-") as temporary:
         copy = Path(temporary)
@@ -182,6 +186,8 @@ def copied(directory: Path, *, locked: bool = False) -> Iterator[Storage]:
             with Storage(copy) as storage:
                 yield storage
         except (sqlite3.Error, OSError) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise StorageError(f"{directory / DATABASE} is damaged ({error})") from error
             where = tempfile.gettempdir()
             raise StorageError(f"can't copy {directory} to {where}: {error}; make room, or set TMPDIR") from error
         except StorageError as error:
@@ -193,7 +199,7 @@ def held(directory: Path) -> Iterator[str | None]:
     """Keep nodes from starting on a directory; or the number of the process that runs on it. Raises OSError."""
     try:
         fd = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # nobody has started on it yet
+    except (FileNotFoundError, NotADirectoryError):  # nobody has started on it yet
         yield None
         return
     try:
@@ -208,9 +214,12 @@ def held(directory: Path) -> Iterator[str | None]:
 
 
 def _copy(directory: Path, target: Path, *, alone: bool) -> None:
+    if alone:  # SQLite would leave files of its own beside it, and needs room for them
+        for suffix in ("", "-wal", "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(f"{directory / DATABASE}{suffix}", f"{target}{suffix}")
+        return
     source = f"{(directory / DATABASE).absolute().as_uri()}?mode=ro"
-    if alone and not (directory / (DATABASE + "-wal")).exists():
-        source += "&immutable=1"  # or SQLite would leave files of its own beside it
     with (
         contextlib.closing(sqlite3.connect(source, uri=True)) as old,
         contextlib.closing(sqlite3.connect(target)) as new,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 LOCK = "node.lock"
+PATIENCE = 10.0
+"""Seconds for which those are waited for who copy the directory."""
 
 
 class StorageError(Exception):
@@ -17,7 +20,7 @@ def lock_directory(directory: Path) -> int:
     """Take the directory for this process; returns the descriptor that holds the lock. Raises StorageError, OSError."""
     fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(fd)
         os.ftruncate(fd, 0)
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
     except BlockingIOError:
@@ -28,6 +31,21 @@ def lock_directory(directory: Path) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def _lock(fd: int) -> None:
+    """Lock for this process alone. Those who only look (backup.held) are waited for. Raises BlockingIOError."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # BlockingIOError: a node works on it
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        time.sleep(0.02)
 
 
 def make_directory(directory: Path) -> None:

@@ -148,6 +148,8 @@ def plan(
     asker: Callable[[Member, str], Answer],
 ) -> Reset:
     """What resetting a group would do. `asker` asks a member of a cluster; see `ask`. Raises StorageError."""
+    if directory.name in ("", ".."):  # it has a name where it is
+        directory = directory.resolve()
     fresh = _fresh(directory)
     if fresh.exists() and not directory.exists():
         raise StorageError(f"a reset of {directory} was interrupted when it was all but done: rename {fresh} to it")

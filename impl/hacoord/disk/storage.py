@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import sqlite3
 import uuid
@@ -31,6 +30,7 @@ from hacoord.disk.image_store import Damaged, ImageStore, create_tables
 from hacoord.raft.group import encode
 from hacoord.raft.group import founding as founders
 from hacoord.raft.messages import Base, Entry, HardState, Image, Kind, Persist, Piece
+from hacoord.settings import NAME
 
 __all__ = ["DATABASE", "LOCK", "DiskFull", "Founding", "Storage", "StorageError", "create"]
 
@@ -38,8 +38,14 @@ DATABASE = "node.db"
 SCHEMA = 2
 # SQLite's application_id: "HACO". Tells a node's database from any other SQLite file of the same name.
 APPLICATION = 0x4841434F
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+# Errors of SQLite that another try may not have: the file is as it was.
+_NO_DAMAGE = (
+    sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
+)  # fmt: skip
+LEFTOVERS = frozenset({LOCK, DATABASE + ".new", DATABASE + ".new-journal"})
+"""What `create` may leave when it fails; it makes the node all the same when it is called again."""
 _LEFTOVERS = (DATABASE, DATABASE + "-wal", DATABASE + "-shm", DATABASE + "-journal")
 
 
@@ -185,7 +191,7 @@ class Storage:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        if not (directory / DATABASE).is_file():
+        if not os.path.isfile(directory / DATABASE):
             raise StorageError(f"{directory} holds no node: run `hacoord init` to create one, or correct the path")
         try:
             self._lock = lock_directory(directory)
@@ -197,7 +203,7 @@ class Storage:
             self._database = Database(sqlite3.connect(uri, uri=True, isolation_level=None))
         except sqlite3.Error as error:
             os.close(self._lock)
-            raise self._damaged(str(error)) from error
+            raise self._unusable(error) from error
         self._conn: sqlite3.Connection = self._database.conn
         try:
             self._row = self._open()
@@ -207,14 +213,14 @@ class Storage:
             sync(directory)  # the WAL's own directory entry, whatever this SQLite was built to do
         except sqlite3.Error as error:
             self.close()
-            raise self._damaged(str(error)) from error
+            raise self._unusable(error) from error
         except OSError as error:
             self.close()
             raise StorageError(f"cannot use {directory}: {error}") from error
         except StorageError:
             self.close()
             raise
-        except Damaged as error:
+        except (Damaged, ValueError, TypeError, KeyError) as error:  # text that is none, a column that is not there
             self.close()
             raise self._damaged(str(error)) from error
         self.cluster: str = self._row.cluster
@@ -245,10 +251,10 @@ class Storage:
         log: list[Entry] = []
         base = self.base
         digest, term = base.digest, base.last_term
-        rows = self._conn.execute(
-            "SELECT idx, term, kind, data, digest FROM log WHERE idx > ? ORDER BY idx", (base.last,)
-        )
         try:
+            rows = self._conn.execute(
+                "SELECT idx, term, kind, data, digest FROM log WHERE idx > ? ORDER BY idx", (base.last,)
+            )
             for index, (idx, entry_term, kind, data, stored) in enumerate(rows, start=base.last + 1):
                 if idx != index:
                     raise self._damaged(f"entry {index} of the log is missing")
@@ -262,7 +268,7 @@ class Storage:
                 log.append(entry)
                 digest, term = entry.digest, entry_term
         except sqlite3.Error as error:
-            raise self._damaged(str(error)) from error
+            raise self._unusable(error) from error
         if term > self._row.term:
             raise self._damaged(f"the log reaches term {term}, the hard state only {self._row.term}")
         if self.image and self.image.base.last > base.last + len(log):
@@ -286,13 +292,18 @@ class Storage:
 
     def image_part(self, image: Image, offset: int) -> bytes:
         """Some of the content from `offset` on; nothing if this is not, or no longer, the image of this node."""
-        return self._images.part(image, offset)
+        try:
+            return self._images.part(image, offset)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
 
     def read_image(self) -> bytes:
         """The content of the image, verified. Raises StorageError if it is damaged."""
         try:
             return self._images.read()
-        except (sqlite3.Error, Damaged) as error:
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        except Damaged as error:
             raise self._damaged(str(error)) from error
 
     def stage(self, piece: Piece) -> None:
@@ -428,6 +439,15 @@ class Storage:
 
     def _last_index(self) -> int:
         return max(self.base.last, int(self._conn.execute("SELECT coalesce(max(idx), 0) FROM log").fetchone()[0]))
+
+    def _unusable(self, error: sqlite3.Error) -> StorageError:
+        """What to raise when SQLite could not read or open: not all of that is damage, which is for good."""
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            return DiskFull(f"the disk that holds {self.directory} is full: free space, then restart the node")
+        if code in _NO_DAMAGE:
+            return StorageError(f"cannot use {self.directory}: {error}; check the disk, its room and who may write")
+        return self._damaged(str(error))
 
     def _damaged(self, what: str) -> StorageError:
         return StorageError(

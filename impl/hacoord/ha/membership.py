@@ -20,6 +20,7 @@ from hacoord.net.frames import is_name
 from hacoord.raft.changes import ChangeNotYet, ChangeRefused, Changes
 from hacoord.raft.core import NotLeader, Role
 from hacoord.raft.group import Configuration, Part
+from hacoord.settings import NAME
 
 
 class Action(StrEnum):
@@ -52,6 +53,8 @@ def parse_change(fields: Mapping[str, object]) -> tuple[Change, float]:
             raise ValueError("a change of the group has an action, a name, an address and a timeout")
     if not is_name(name):
         raise ValueError(f"{name!r} can't be the name of a node: 1 to 64 printable ASCII characters")
+    if change.action in (Action.JOIN, Action.ADD_OBSERVER) and not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} can't be the name of a new node: its data directory would not take it")
     if change.action in (Action.JOIN, Action.ADD_OBSERVER, Action.MOVE):
         parse_address(address)
     return change, timeout

@@ -52,7 +52,7 @@ class ClientConnection:
         self._number = 0
         try:
             self._socket = socket.create_connection(address, timeout)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a host that no name server could be asked for
             raise ConnectionFailed(f"cannot reach {self._address}: {error}") from error
         self._open = True
         try:

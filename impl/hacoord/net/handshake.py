@@ -28,6 +28,8 @@ from hacoord.net.tokens import KEY_SIZE, Token, Verifier, verifier
 
 LIMIT = 1024
 """A frame of the handshake is at most this many bytes."""
+MOST_SAID = 400
+"""Characters of a reason in one, so that it fits."""
 STRANGER = "authentication failed: the two ends do not have the same secret"
 
 _NONCE = 32
@@ -177,10 +179,10 @@ class Listener:
         try:
             reason = self._refusal(self._claimed)
         except HandshakeRefused as refused:
-            verdict: dict[str, object] = {"refused": refused.reason, "removed": refused.removed}
+            verdict: dict[str, object] = {"refused": refused.reason[:MOST_SAID], "removed": refused.removed}
             raise HandshakeRefused(refused.reason, self._verdict(verdict)) from None
         if reason is not None:
-            raise HandshakeRefused(reason, self._verdict({"refused": reason}))
+            raise HandshakeRefused(reason, self._verdict({"refused": reason[:MOST_SAID]}))
         self.peer = self._claimed
         return self._verdict(asdict(self.me))
 

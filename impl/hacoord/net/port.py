@@ -77,7 +77,7 @@ def open_port(address: Address, *, encrypted: bool) -> socket.socket:
                 "on a node's own port there may be TLS instead (tls.cert, tls.key, tls.ca)"
             )
         listener = socket.socket(found[0], found[1])
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise TransportError(f"cannot listen on {host}:{port}: {error}; correct the address") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

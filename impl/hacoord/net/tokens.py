@@ -12,6 +12,7 @@ Running nodes notice when the file changes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -123,12 +124,12 @@ class TokensFile:
             raise ConfigError(f"there is no token {name} in {self._path}: `hacoord token list` shows those there are")
         self._write({known.name: known for known in self._verifiers.values() if known.name != name})
 
-    def _look(self) -> tuple[int, int, int] | None:
+    def _look(self) -> tuple[int, ...] | None:
         try:
             found = self._path.stat()
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_mode
+        return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_mode
 
     def _read(self) -> dict[str, Verifier]:
         verifiers: dict[str, Verifier] = {}
@@ -174,4 +175,6 @@ def write_private(path: Path, text: str, *, replace: bool) -> None:
     except FileExistsError as error:
         raise ConfigError(f"{new} is there already: remove it, unless another command is writing it") from error
     except OSError as error:
+        with contextlib.suppress(OSError):
+            new.unlink()
         raise ConfigError(f"can't write {path}: {error.strerror}; correct the path or make room") from error

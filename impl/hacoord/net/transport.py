@@ -288,7 +288,7 @@ class Transport:
         try:
             found = socket.getaddrinfo(*dial.address, type=socket.SOCK_STREAM)[0]
             sock = socket.socket(found[0], found[1])
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a host that no name server could be asked for
             dial.failed(self._clock(), self._rng, f"{where}: {error}")
             return
         handshake = Dialer(self._hello(dial.name), self._secret)
