@@ -159,6 +159,9 @@ TAKEN = re.compile(r"<(\w+) line .* of module (\w+)(?: \(.*\))?>: \d+:(\d+)")
 CONJUNCT = re.compile(r"^/\\ (\w+) = ", re.MULTILINE)
 
 
+# Up to so many states, TLC is through before Java's optimizing compiler has earned its time.
+SMALL = 6_000
+
 RUNNING: set[subprocess.Popen[str]] = set()
 
 
@@ -171,6 +174,8 @@ def run_tlc(model: Model, dump: Path | None = None, raw: bool = False, seed: int
     """
     with tempfile.TemporaryDirectory(prefix="tlc-") as directory:
         command = [find_java(), "-XX:+UseSerialGC", "-XX:-UsePerfData", f"-Djava.io.tmpdir={directory}"]
+        if model.size == "quick" and model.states < SMALL:
+            command += ["-XX:TieredStopAtLevel=1"]
         library = os.pathsep.join(str(place) for place in LIBRARY)
         command += [f"-DTLA-Library={library}", "-cp", str(find_jar().resolve()), "tlc2.TLC", "-tool", "-fp", "0"]
         command += ["-workers", "1", "-metadir", str(Path(directory) / "states")]
