@@ -178,7 +178,7 @@ class Clients:
         if not ack["first"] <= index <= ack["last"]:
             covers = f"an Ack that covers index {index}"
             raise Refused("PromiseKept", covers, f"one from {ack['first']} to {ack['last']}")
-        if not tree.exists(index, term) or not tree.is_prefix(index, term, tree.committed, tree.committed_term):
+        if not tree.has(index, term, tree.committed, tree.committed_term):
             self.lost += 1
             raise Refused(
                 "PromiseKept",

@@ -40,8 +40,7 @@ class Images:
         node = cluster.enter(source, event["term"])
         last, last_term = image_shown(event)
         known = (
-            tree.exists(last, last_term)
-            and tree.is_prefix(last, last_term, node.committed, node.committed_term)
+            tree.has(last, last_term, node.committed, node.committed_term)
             # Who has lost a term may have given up what it had committed by the Stores of others alone.
             and tree.is_prefix(last, last_term, node.end, node.end_term)
         )
@@ -117,7 +116,7 @@ def not_committed(cluster: Cluster, node: Node, event: Event) -> str | None:
     """The image of a Start whose log is known, as long as no Commit reaches it that has been judged."""
     tree = cluster.tree
     last, last_term = image_shown(event)
-    known = tree.exists(last, last_term) and tree.is_prefix(last, last_term, event["last"], event["last_term"])
+    known = tree.has(last, last_term, event["last"], event["last_term"])
     if known and last > tree.committed and tree.is_prefix(tree.committed, tree.committed_term, last, last_term):
         return f"a Commit up to {last}, of which {node.name} found an image on its disk"
     return None
@@ -133,8 +132,7 @@ def start(cluster: Cluster, node: Node, event: Event) -> None:
     if event["last"] and last < tree.root:
         raise Refused("SameFounding", f"an image that reaches {tree.root}, where all logs begin", f"one of {last}")
     if not (
-        tree.exists(last, last_term)
-        and tree.is_prefix(last, last_term, event["last"], event["last_term"])
+        tree.has(last, last_term, event["last"], event["last_term"])
         and tree.is_prefix(last, last_term, tree.committed, tree.committed_term)
     ):
         raise Refused(

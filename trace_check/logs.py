@@ -99,7 +99,7 @@ class Logs:
         if last_term == term:
             on_log = leader.first <= last <= reach
         else:
-            on_log = tree.exists(last, last_term) and tree.is_prefix(last, last_term, leader.base, leader.base_term)
+            on_log = tree.has(last, last_term, leader.base, leader.base_term)
         # What a Start has shown to be in the log needs no hearing of: it came before the crash.
         if not on_log and not self._own(node, leader, last, last_term):
             raise Refused(
@@ -110,7 +110,7 @@ class Logs:
             )
         changed = len(leader.configurations) > 1 or node.name not in leader.configuration.members
         # What its Start has shown it may have had from a leader that had appended more than it has heard of since.
-        if changed and not self._has_stored(node, last, last_term):
+        if changed and not tree.has(last, last_term, node.stored, node.stored_term):
             self.gone(node, leader, last, reach)
         if node.image < tree.root:
             first = f"an Install of entries 1 to {tree.root}, with which all logs begin, before a Store of {node.name}"
@@ -159,12 +159,9 @@ class Logs:
         return reach
 
     def _own(self, node: Node, leader: Leader, last: int, last_term: int) -> bool:
-        on_log = self._has_stored(node, last, last_term)
-        return on_log and self._tree.is_prefix(last, last_term, leader.last, leader.term)
-
-    def _has_stored(self, node: Node, last: int, last_term: int) -> bool:
         tree = self._tree
-        return tree.exists(last, last_term) and tree.is_prefix(last, last_term, node.stored, node.stored_term)
+        on_log = tree.has(last, last_term, node.stored, node.stored_term)
+        return on_log and tree.is_prefix(last, last_term, leader.last, leader.term)
 
     # --- commitment ----------------------------------------------------------------------------------------------
 

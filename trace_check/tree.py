@@ -124,6 +124,10 @@ class LogTree(Generic[R]):
                 return False
         return end_term == term and index <= end
 
+    def has(self, index: int, term: int, end: int, end_term: int) -> bool:
+        """Whether the log ending at (end, end_term), which must exist, has this position, which may be nowhere."""
+        return self.exists(index, term) and self.is_prefix(index, term, end, end_term)
+
     def at(self, index: int, end_term: int) -> Position:
         """The position at an index, no further than its end, of a log whose last entry is of `end_term`."""
         while end_term and self.leaders[end_term].base >= index:

@@ -348,8 +348,9 @@ class Node:
         heir = self._best_heir()
         if self.frontend.ready and not self._raft.heir and heir:
             self.frontend.hand_over(heir, self._shutdown.patience)
-        leave_by = time.monotonic() + self._shutdown.patience
-        while self._raft.heir and time.monotonic() < leave_by + self._drain:  # its own attempt ends by itself before
+        # Its own attempt is given up when its patience ends; one that was asked for before may have longer.
+        leave_by = time.monotonic() + self._shutdown.patience + self._drain
+        while self._raft.heir and time.monotonic() < leave_by:
             yield
         self.journal.close()
         drained_by = time.monotonic() + self._drain

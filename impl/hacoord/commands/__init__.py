@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 LONGEST = 1e6
+"""Seconds that anything may take."""
 
 
 def seconds(text: str) -> float:
