@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from heapq import heappop, heappush
+from itertools import count
 from pathlib import Path
 
 import pytest
 from test_core import Bench, answer, elect
 
+from hacoord.ha.catch_up import CatchUp
 from hacoord.ha.frontend import EXIT_REMOVED, Frontend, FrontendType
 from hacoord.ha.membership import Action, Change, Changed, Membership
 from hacoord.raft.changes import ChangeRefused, Changes
 from hacoord.raft.core import NotLeader, Role, Timing
 from hacoord.raft.group import Configuration, Group, Member, Part, configuration, decode, encode, founding
-from hacoord.raft.messages import AppendEntries, Kind, Ref, Removed, RequestVote, Vote
+from hacoord.raft.messages import AppendEntries, Kind, Message, Ref, Removed, RequestVote, Vote
 from hacoord.sim import Cluster
 from trace_check import Verdict, assert_holds, replay
 
@@ -57,6 +60,11 @@ class Stage:
 
     def type(self, name: str) -> FrontendType:
         return self.cluster.running[name].frontend.type
+
+    def membership(self, name: str) -> Membership:
+        """What makes the changes that are asked for at a node, with an election timeout of a second."""
+        frontend = self.cluster.running[name].frontend
+        return Membership(frontend, lambda: self.time, lambda: None, outdated=tuple, patience=1.0)
 
     def judge(self) -> None:
         self.cluster.close()
@@ -379,9 +387,7 @@ def test_half_a_demotion_is_not_reported_as_none(tmp_path: Path) -> None:
     stage = Stage(tmp_path, 4)
     stage.lead("n1")
     answers: list[object] = []
-    membership = Membership(
-        stage.cluster.running["n1"].frontend, lambda: stage.time, lambda: None, lambda: frozenset[str]()
-    )
+    membership = stage.membership("n1")
     membership.submit(Change(Action.DEMOTE, "n2"), 60.0, answers.append)
     membership.turn()
     stage.away = {"n3"}
@@ -396,3 +402,79 @@ def test_half_a_demotion_is_not_reported_as_none(tmp_path: Path) -> None:
     assert isinstance(answers[0], Changed)
     assert stage.group("n1").members["n2"].part is Part.OBSERVER
     stage.judge()
+
+
+class Load:
+    """Clients write at n1 every 10 ms, unless writes are held; `away` is how many seconds each node is away."""
+
+    def __init__(self, stage: Stage, away: dict[str, float]) -> None:
+        self.stage = stage
+        self.membership = stage.membership("n1")
+        self.away = away
+        self.held = 0
+        self._under_way: list[tuple[float, int, Message]] = []
+
+    def run(self, seconds: float) -> None:
+        """Let time pass in steps of a millisecond."""
+        stage, cluster = self.stage, self.stage.cluster
+        frontend = cluster.running["n1"].frontend
+        for step in range(round(seconds * 1000)):
+            stage.time += 0.001
+            for name in list(cluster.running):
+                cluster.tick(name)
+            while self._under_way and self._under_way[0][0] <= stage.time:
+                cluster.deliver(heappop(self._under_way)[2])
+            if step % 10 == 0 and frontend.held_until <= stage.time:
+                cluster.write("n1")
+            self.held += frontend.held_until > stage.time
+            self.membership.turn()
+            for message in cluster.in_flight:
+                delay = self.away.get(message.src, 0.001) + self.away.get(message.dst, 0.001)
+                heappush(self._under_way, (stage.time + delay, next(COUNT), message))
+            cluster.in_flight.clear()
+
+
+COUNT = count()
+
+
+def test_a_learner_far_away_is_promoted_while_clients_write(stage: Stage) -> None:
+    """Its answers come when more is committed, each time: so writes wait for one of them, and not longer."""
+    load = Load(stage, {"l4": 0.02})
+    stage.cluster.add("n1", Part.LEARNER)
+    load.run(1.0)
+    assert stage.group("n1").part("l4") is Part.VOTER
+    assert 20 <= load.held <= 60
+
+
+def test_a_voter_is_dropped_while_clients_write_and_one_who_stays_is_far_away(stage: Stage) -> None:
+    load = Load(stage, {"n2": 0.02})
+    answers: list[object] = []
+    load.run(0.2)
+    load.membership.submit(Change(Action.DROP, "n3", force=True), 60.0, answers.append)
+    load.run(1.0)
+    assert isinstance(answers[0], Changed)
+    assert 20 <= load.held <= 60
+
+
+def test_writes_do_not_wait_for_who_does_not_keep_pace(stage: Stage) -> None:
+    """One learner has stopped, and one takes longer than an election timeout for each answer."""
+    load = Load(stage, {"l4": 60.0, "l5": 0.7})
+    stage.cluster.add("n1", Part.LEARNER)
+    load.run(0.1)
+    stage.cluster.add("n1", Part.LEARNER)
+    load.run(5.0)
+    assert stage.group("n1").voters == ("n1", "n2", "n3")
+    assert load.held == 0
+
+
+def test_writes_that_have_waited_in_vain_are_let_alone() -> None:
+    catch_up = CatchUp(1.0)
+    assert catch_up.hold(5, 10, 0.0) == 0.0
+    assert catch_up.hold(9, 20, 0.5) == 0.0
+    assert catch_up.hold(10, 30, 0.9) == 1.9
+    assert catch_up.hold(10, 31, 1.8) == 1.9
+    # The round that began when writes were held is over, and so are the next ones: they change nothing.
+    assert [catch_up.hold(100 + n, 100 + n, 2.0 + n / 2) for n in range(19)] == [1.9] * 19
+    assert catch_up.hold(200, 200, 11.9) == 12.9
+    catch_up.release()
+    assert catch_up.hold(200, 300, 12.0) == 0.0

@@ -402,3 +402,23 @@ def test_an_answer_that_fails_keeps_no_other_from_its_own() -> None:
         leader.turn()
     leader.journal.abandon()
     assert len(leader.answers) == 1
+
+
+def test_writes_that_are_held_wait_and_nothing_else_does() -> None:
+    leader = Leader()
+    leader.elect()
+    leader.frontend.held_until = leader.now + 0.5
+    leader.write(b"a")
+    assert leader.journal.due_in() == 0.5
+    assert not leader.journal.has_waiting
+    last = leader.raft.last
+    leader.turn()
+    assert leader.raft.last == last
+    leader.journal.submit_read(leader.answers.append)
+    assert leader.journal.has_waiting
+    leader.now += 0.5
+    assert leader.journal.has_waiting
+    leader.turn()
+    leader.peer_stores()
+    leader.turn()
+    assert Receipt in kinds(leader.answers)

@@ -154,7 +154,7 @@ class Clockwork:
         self.now = 0.0
         self.bench = Bench()
         frontend = Frontend(self.bench.raft, self.bench.outbox)
-        membership = Membership(frontend, lambda: self.now, lambda: None, tuple)
+        membership = Membership(frontend, lambda: self.now, lambda: None, outdated=tuple, patience=1.0)
         self.protocol = HAProtocol(frontend, membership, lambda: self.now, lambda: None)
 
     def fencing(self, timeout: float) -> bool:

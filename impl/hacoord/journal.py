@@ -73,6 +73,7 @@ class Journal:
         self._freshness = Freshness(frontend.raft, clock)
         self._lock = threading.Lock()
         self._closed = False
+        self._clock = clock
         self._intake = Intake(batch, clock)
         self._proposed: deque[_Proposed] = deque()
         self._repeated: list[_Proposed] = []
@@ -234,7 +235,11 @@ class Journal:
 
     def due_in(self) -> float:
         """Seconds until `propose` has something to do; inf if nothing waits."""
-        return 0.0 if self._reads_waiting and not self._reading else self._intake.due_in()
+        return 0.0 if self._reads_waiting and not self._reading else max(self._intake.due_in(), self._held())
+
+    def _held(self) -> float:
+        """Seconds for which writes have to wait, whether or not they are due."""
+        return self._frontend.held_until - self._clock()
 
     @property
     def depth(self) -> tuple[int, int, int]:
@@ -245,6 +250,8 @@ class Journal:
     def propose(self) -> None:
         """Put what waits into the log, as much as one turn takes, and begin to answer reads; or have them refused."""
         self._start_reads()
+        if self._held() > 0:
+            return
         with self._lock:
             writes = self._intake.take()
         if not writes:

@@ -130,7 +130,11 @@ class Node:
         self._checkpoint = Checkpoint(self._raft, self.journal, config.image, self._storage.stage)
         self._backups = BackupService(self._raft, self._checkpoint, self._storage)
         self.membership = Membership(
-            self.frontend, time.monotonic, self._transport.wake, lambda: self._transport.older_than(CHANGES_SINCE)
+            self.frontend,
+            time.monotonic,
+            self._transport.wake,
+            outdated=lambda: self._transport.older_than(CHANGES_SINCE),
+            patience=config.election.timeout,
         )
         self.protocol = HAProtocol(self.frontend, self.membership, time.monotonic, self._transport.wake)
         self._peers = Peers(self._raft, self._transport, 2 * config.election.timeout)

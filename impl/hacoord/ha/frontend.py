@@ -55,6 +55,8 @@ class Frontend:
         self._outbox = outbox
         self._transferring: tuple[FrontendType, int] | None = None
         self._identity_index = 0
+        self.held_until = 0.0
+        """Until when, in seconds on the driver's clock, writes wait in their queue (catch_up.py)."""
         self.leaving = False
         """Whether this process is to end in good order anyway, so that a LEADER which loses its office ends with 0."""
 

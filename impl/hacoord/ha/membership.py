@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hacoord.config import parse_address
+from hacoord.ha.catch_up import CatchUp
 from hacoord.ha.frontend import Frontend
 from hacoord.net.frames import is_name
-from hacoord.raft.changes import ChangeNotYet, ChangeRefused, Changes
+from hacoord.raft.changes import ChangeNotYet, ChangeRefused, Changes, NotCaughtUp
 from hacoord.raft.core import NotLeader, Role
 from hacoord.raft.group import Configuration, Part
 from hacoord.settings import NAME
@@ -98,8 +99,12 @@ class Membership:
         clock: Callable[[], float],
         wake: Callable[[], None],
         outdated: Callable[[], Iterable[str]],
+        patience: float,
     ) -> None:
-        """`clock` is monotonic, in seconds; `wake` ends the loop's wait; `outdated` peers know of no changes."""
+        """`clock` is monotonic, in seconds; `wake` ends the loop's wait; `outdated` peers know of no changes.
+
+        For who lags behind, writes wait up to `patience` seconds: an election timeout.
+        """
         self._frontend = frontend
         self._raft = frontend.raft
         self._clock = clock
@@ -108,6 +113,9 @@ class Membership:
         self._lock = threading.Lock()
         self._closed = False
         self._requests: deque[_Request] = deque()
+        self._catch_up = CatchUp(patience)
+        # Of those who keep a change waiting in this turn, how far the one has come that is next to have all.
+        self._lagging: int | None = None
 
     def submit(self, change: Change, timeout: float, answer: Callable[[Outcome], None]) -> None:
         """Ask for a change. `answer` is called once, in the loop: after `timeout` seconds if it may not be made yet."""
@@ -121,6 +129,7 @@ class Membership:
 
     def turn(self) -> None:
         """Answer what has been committed, propose what may be proposed, promote who has caught up."""
+        self._lagging = None
         with self._lock:
             requests = list(self._requests)
         for request in requests:
@@ -131,6 +140,16 @@ class Membership:
                 request.answer(outcome)
         if self._frontend.takes_in and not any(request.under_way for request in requests):
             self._promote_learners()
+        self._hold()
+
+    def _hold(self) -> None:
+        """Have writes wait if that is what it takes."""
+        if self._lagging is None:
+            self._catch_up.release()
+            self._frontend.held_until = 0.0
+        else:
+            commit = self._raft.commit_index
+            self._frontend.held_until = self._catch_up.hold(self._lagging, commit, self._clock())
 
     def close(self) -> None:
         """The loop ends: whoever waits is told so."""
@@ -174,6 +193,7 @@ class Membership:
         except NotLeader as refusal:
             return refusal
         except ChangeNotYet as refusal:
+            self._note(refusal)
             request.refusal = refusal
             return refusal if self._clock() >= request.until else None
         except ChangeRefused as refusal:
@@ -254,8 +274,12 @@ class Membership:
                 try:
                     self._promote(member.name, force=False)(self._frontend.changes())
                     return
-                except ChangeRefused:
-                    continue
+                except ChangeRefused as refusal:
+                    self._note(refusal)
+
+    def _note(self, refusal: ChangeRefused) -> None:
+        if isinstance(refusal, NotCaughtUp):
+            self._lagging = max(self._lagging or 0, refusal.reach)
 
 
 def _add(name: str, address: str, part: Part) -> Step:

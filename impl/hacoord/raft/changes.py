@@ -22,6 +22,14 @@ class ChangeNotYet(ChangeRefused):
     """The group must not change so now; the same may be tried again soon."""
 
 
+class NotCaughtUp(ChangeNotYet):
+    """Somebody has to catch up first. `reach` is how much might be committed, at most, for the change to be made."""
+
+    def __init__(self, reason: str, reach: int) -> None:
+        super().__init__(reason)
+        self.reach = reach
+
+
 class Changes:
     """Changes of the group that one node makes, as its leader."""
 
@@ -45,7 +53,7 @@ class Changes:
             raise ChangeRefused(f"{name} is {_called(member.part)}, and only a learner is promoted: {advice}")
         caught_up = self._caught_up()
         if name not in caught_up:
-            raise ChangeNotYet(f"{name} has not caught up yet: try again when it has")
+            raise NotCaughtUp(f"{name} has not caught up yet: try again when it has", self._reach(name))
         return self._propose(group.promoting(name), [caught_up[name]])
 
     def remove(self, name: str) -> int:
@@ -60,9 +68,11 @@ class Changes:
         if member.part is not Part.VOTER:
             return self._propose(after, [])
         if len(staying) < after.quorum:
-            raise ChangeNotYet(
+            reaches = sorted((self._reach(voter) for voter in after.voters), reverse=True)
+            raise NotCaughtUp(
                 f"{len(staying)} of the {len(after.voters)} voters that would stay have all that is committed, and "
-                f"{after.quorum} are needed: wait until they have, or restart them"
+                f"{after.quorum} are needed: wait until they have, or restart them",
+                reaches[after.quorum - 1],
             )
         return self._propose(after, staying)
 
@@ -109,6 +119,11 @@ class Changes:
         """The Stores, by node, that reach all that is known committed."""
         commit = self._raft.commit_index
         return {name: store for name, (reach, store) in self._raft.stores().items() if reach >= commit}
+
+    def _reach(self, name: str) -> int:
+        """How far a node is known to have stored the log."""
+        stores = self._raft.stores()
+        return stores[name][0] if name in stores else 0
 
     def _propose(self, group: Configuration, stores: Collection[Ref]) -> int:
         return self._raft.change(group, stores)
