@@ -24,7 +24,7 @@
 (*    votes and for entries.  Learners and observers copy the log, and     *)
 (*    that is all they do.                                                 *)
 (*                                                                         *)
-(* Four more are not about what is safe, but about not getting stuck:      *)
+(* Five more are not about what is safe, but about not getting stuck:      *)
 (*                                                                         *)
 (*  - A node joins as a learner, and becomes a voter when it has on its    *)
 (*    disk all that is committed.                                          *)
@@ -34,6 +34,9 @@
 (*    and others had not, it could not be elected and they could not do    *)
 (*    without its vote.  For the same reason there is no demotion: a voter *)
 (*    is removed, and then added as a learner or an observer.              *)
+(*  - Who has no vote is sent only what is committed.  If it had more, and *)
+(*    a vote that it does not know of yet, it could refuse that vote to    *)
+(*    all who are left, and not stand itself.                              *)
 (*                                                                         *)
 (* A removed node thus does not hear of its removal from the log.  It      *)
 (* keeps its last configuration, and campaigns by it whenever it likes.    *)
@@ -170,12 +173,20 @@ MayStore(n, t) == t >= term[n]
   (* A node accepts entries from the leader of its own term or of a later  *)
   (* one.                                                                  *)
 
+KnownCommitted(t, k) ==
+  \E u \in Term : u <= t /\ k <= commit[u] /\ leaderLog[u][k] = leaderLog[t][k]
+  (* The leader of t can know its first k entries committed, by itself or  *)
+  (* from an earlier leader.                                               *)
+
 MaySend(t, k, n) ==
   \/ n \in winners[t]
-  \/ \E j \in k..Len(leaderLog[t]) : n \in Members(ConfigAt(leaderLog[t], j))
-  (* A leader sends what it has to the members of the configuration that   *)
-  (* it goes by at the time; so another node gets all that precedes its    *)
-  (* removal, and no more.                                                 *)
+  \/ \E j \in k..Len(leaderLog[t]) :
+       LET c == ConfigAt(leaderLog[t], j)
+       IN  n \in Voters(c) \/ (n \in Members(c) /\ KnownCommitted(t, k))
+  (* A leader sends what it has to the voters of the configuration that it *)
+  (* goes by at the time, and to the other members what is committed.  So  *)
+  (* another node gets all that precedes its removal, and no more; and     *)
+  (* whoever has no vote has nothing that may yet be given up.             *)
 
 Continues(n, t, k) ==
   LET same == Common(log[n], leaderLog[t])
@@ -188,11 +199,9 @@ MayCommit(t, k) ==
   (* The leader of t may take its first k entries for committed when the   *)
   (* last of them is its own and a quorum has them.                        *)
 
-LastCommitted(t) ==
-  \A i \in Changes(leaderLog[t]) \ {1} :
-    \E u \in Term : u <= t /\ i <= commit[u] /\ leaderLog[u][i] = leaderLog[t][i]
-  (* The leader of t can know all configurations in its log committed, by  *)
-  (* itself or from an earlier leader.  The first one is from the start.   *)
+LastCommitted(t) == \A i \in Changes(leaderLog[t]) \ {1} : KnownCommitted(t, i)
+  (* The leader of t can know all configurations in its log committed.     *)
+  (* The first one is from the start.                                      *)
 
 RecordCommitted(t) == \E i \in 1..commit[t] : leaderLog[t][i].term = t
   (* The leader of t knows its own epoch record committed.                 *)
@@ -487,12 +496,11 @@ NeverStuck ==
     IN  A # {} /\ (\A n \in A : IsMajority(A, Config(log[n]))) => \E n \in A : elects(n)
   (* If all nodes but those in A are lost for good, and A has a majority   *)
   (* of each configuration that anybody in it goes by, then A can elect a  *)
-  (* leader.  Mistakes in changing the group violate this soon.  It is no  *)
-  (* theorem, though.  If a learner has an entry of a later term than any  *)
-  (* voter that is left, and its promotion is on one disk and not on its   *)
-  (* own, then its vote is needed, it refuses it to all others, and may    *)
-  (* not stand (models/MembershipLearnerAheadDeep.cfg).  Nothing committed *)
-  (* is lost by that; who is gone has to be brought back.                  *)
+  (* leader.  Mistakes in changing the group violate this soon.  Why it    *)
+  (* holds: take somebody of A than whose log there is none in A that is   *)
+  (* more up to date.  If it is a voter by its own log, it can be elected. *)
+  (* If not, a majority of the voters by that log have stored what it was  *)
+  (* sent as committed, one of them is in A, and can be elected.           *)
 
 Inv == /\ TypeOK
        /\ QuorumsMeet
@@ -507,6 +515,7 @@ Inv == /\ TypeOK
        /\ OneNodeDiffers
        /\ VotersWereLearners
        /\ AddressesDiffer
+       /\ NeverStuck
 
 THEOREM Spec => []Inv
 

@@ -41,8 +41,8 @@ Follows(m, t) == \/ term[m] < t
 
 Install(n, m) == /\ Leads(n)
                  /\ Follows(m, term[n])
-                 /\ MaySend(term[n], Len(image[n]), m)
                  /\ Len(image[n]) > Len(image[m])
+                 /\ MaySend(term[n], Len(image[n]), m)
                  /\ image' = [image EXCEPT ![m] = image[n]]
                  /\ log' = [log EXCEPT ![m] = IF IsPrefix(image[n], @) THEN @ ELSE image[n]]
                  /\ term' = [term EXCEPT ![m] = term[n]]

@@ -192,6 +192,35 @@ def test_a_learner_neither_counts_nor_stands() -> None:
     assert (learner.raft.role, learner.raft.term) == (Role.FOLLOWER, 0)
 
 
+@pytest.mark.parametrize("part", [Part.LEARNER, Part.OBSERVER])
+def test_who_has_no_vote_is_sent_only_what_is_committed(part: Part) -> None:
+    """Else its log could be ahead of those of all voters who are left, just when it gets a vote."""
+    bench, changes = led()
+    (changes.add_learner if part is Part.LEARNER else changes.add_observer)("n4", "n4:1")
+    bench.turn()
+    answer(bench)
+
+    def sent(to: str) -> list[tuple[int, int]]:
+        frames = [m for m in bench.sent if isinstance(m, AppendEntries) and m.dst == to]
+        return [(m.prev + len(m.entries), m.commit) for m in frames if m.entries]
+
+    assert sent("n4") == []  # nothing of the log is known to be the same yet: it is asked first
+    answer(bench, "n4", match=1)
+    assert sent("n4") == [(2, 2)]
+    answer(bench, "n4", match=2)
+    bench.raft.propose(Kind.WRITE, [b"a", b"b"])
+    bench.turn()
+    assert sent("n2") == [(4, 2)]
+    assert sent("n4") == []
+    answer(bench)
+    assert sent("n4") == [(4, 4)]
+    answer(bench, "n4")
+    if part is Part.LEARNER:
+        changes.promote("n4")
+        bench.turn()
+        assert sent("n4") == [(5, 4)]
+
+
 def test_who_is_removed_is_sent_nothing_more() -> None:
     bench, changes = led()
     changes.remove("n3")

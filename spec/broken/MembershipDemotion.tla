@@ -2,9 +2,10 @@
 (***************************************************************************)
 (* A voter is made a learner.  If it has the entry that says so and most   *)
 (* of the voters have not, it does not stand for election, and they cannot *)
-(* do without its vote.                                                    *)
+(* do without its vote.  (Were it sent that entry as those without a vote  *)
+(* are sent all others, when it is committed, that could not happen.)      *)
 (***************************************************************************)
-EXTENDS MCMembership
+EXTENDS MembershipLearnerAhead
 
 Demote(n, m) ==
   /\ Leads(n)

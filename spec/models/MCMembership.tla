@@ -41,11 +41,9 @@ Leading(t) == \E n \in winners[t] : term[n] = t
 
 View ==
   LET runs == {c \in Node : term[c] > 0 /\ Runs(term[c], c)}
-      over(t) == winners[t] # {} \/ \A n \in Node : term[n] > t
       kept == [t \in Term |->
-                IF /\ ~Leading(t)
-                   /\ \E u \in Term : /\ u > t /\ commit[u] >= commit[t]
-                                   /\ \A v \in Term : t < v /\ v < u => over(v)
+                IF \E u \in Term : /\ u > t /\ commit[u] >= commit[t]
+                                /\ \A n \in Node : term[n] >= u
                 THEN 0 ELSE commit[t]]
       from(t) == CHOOSE i \in 1..Len(leaderLog[t]) :
                    leaderLog[t][i].term = t /\ \A j \in 1..(i - 1) : leaderLog[t][j].term < t

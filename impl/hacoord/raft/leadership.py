@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from hacoord.raft.log import Log
@@ -148,10 +148,13 @@ class Leadership:
                 peer.due = False
                 sending.awaiting = True
 
-    def frames(self, log: Log, commit: int) -> Iterator[tuple[str, int, tuple[Entry, ...]]]:
+    def frames(
+        self, log: Log, commit: int, voters: Collection[str]
+    ) -> Iterator[tuple[str, int, tuple[Entry, ...]]]:
         """For each peer that is to get one now: its name, the index before the entries, and the entries.
 
-        A frame carries entries the peer lacks, news of the commit index, or is a heartbeat that is due.
+        A frame carries entries the peer lacks, news of the commit index, or is a heartbeat that is due. Who is no voter
+        gets only what is committed (Membership.tla: MaySend).
         """
         if self._base != log.base.last:  # what is given up is sent to nobody
             self._base = log.base.last
@@ -160,7 +163,8 @@ class Leadership:
             if peer.next <= log.base.last:
                 continue
             open_window = not peer.awaiting and peer.next - peer.match <= self._limits.window_entries
-            entries = self._entries(log, peer.next) if open_window and peer.next <= log.last else ()
+            last = log.last if name in voters else commit
+            entries = self._entries(log, peer.next, last) if open_window and peer.next <= last else ()
             news = peer.commit_told < commit and not peer.awaiting
             if not (entries or news or peer.due):
                 continue
@@ -172,13 +176,13 @@ class Leadership:
                 peer.next += len(entries)
             yield name, prev, entries
 
-    def _entries(self, log: Log, first: int) -> tuple[Entry, ...]:
-        """The entries of the next frame. Those of this term end where an Append ended.
+    def _entries(self, log: Log, first: int, last: int) -> tuple[Entry, ...]:
+        """The entries of the next frame, up to `last` at most. Those of this term end where an Append ended.
 
         So whoever stores them ends at a position whose digest the leader has named, and can be held against it.
         """
         entries = self._slice(log, first)
-        end = first + len(entries) - 1
+        end = min(first + len(entries) - 1, last)
         if end >= self._opening:
             ends = bisect_right(self._ends, end)
             end = self._ends[ends - 1] if ends else self._opening - 1

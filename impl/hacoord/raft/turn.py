@@ -25,7 +25,7 @@ class Turn(State):
             if durable >= self.epoch_index:
                 self.store(durable)
             self._commit_what_a_quorum_stored()
-            for to, prev, entries in self._leadership.frames(self.log, self.commit_index):
+            for to, prev, entries in self._leadership.frames(self.log, self.commit_index, self.voters):
                 self._send_entries(to, prev, entries)
             self._ask_heir(self._leadership)
             self._send_image(self._leadership)
