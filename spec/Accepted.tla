@@ -62,8 +62,9 @@
 (*                                                                         *)
 (* Partly outside: that counters of incarnations differ, and that what an  *)
 (* Ok answers is open, concerns names; that the Campaign counted by a Win  *)
-(* is of the same incarnation, and the epoch an Activate names, are left   *)
-(* free, so the model admits more.                                         *)
+(* is of the same incarnation, the epoch an Activate names, and that what  *)
+(* a Start shows comes from leaders whose terms n had not left, one after  *)
+(* the other, are left free, so the model admits more.                     *)
 (***************************************************************************)
 EXTENDS Naturals, FiniteSets
 

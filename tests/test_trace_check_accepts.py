@@ -72,6 +72,20 @@ def deposed_without_its_tail() -> Story:
     return story
 
 
+def deposed_with_its_tail() -> Story:
+    """The same, but n1 votes with all that it has appended. Then its disk gets it, and n1 is killed."""
+    story = Story("n1", "n2", "n3")
+    story.lead("n1", "n2")
+    story.append("n1", 2)
+    story.lose("n1")
+    story.store("n3", "n1")
+    story.campaign("n3")
+    story.grant("n1", "n3")
+    story.person("n1").durable = 3
+    story.start("n1")
+    return story
+
+
 def end_replaced_twice() -> Story:
     """Two leaders in a row replace the end of n1's log, the second one by what was there at first, and less of it.
 
@@ -259,6 +273,7 @@ ODDITIES = [
     vote_for_one_who_moved_on,
     split_vote,
     deposed_without_its_tail,
+    deposed_with_its_tail,
     end_replaced_twice,
     late_notice,
     successor_commits_record,

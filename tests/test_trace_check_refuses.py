@@ -183,6 +183,36 @@ def entry_forgotten_over_a_restart_two_terms_later(story: Story) -> Event:
 
 
 @refused_by("NothingForgotten")
+def entries_taken_from_a_leader_whose_term_had_been_left(story: Story) -> Event:
+    """n3 stood in term 2 with an empty log. What it then found in it, only term 1's leader can have sent."""
+    story.elect("n1", "n2")
+    story.campaign("n3", term=2)
+    story.person("n3").log, story.person("n3").durable = [1], 1
+    for name in ("n1", "n2"):
+        story.exit(name)
+    return story.start("n3")
+
+
+@refused_by("NothingForgotten")
+def end_replaced_twice_by_two_leaders_in_the_wrong_order(story: Story) -> Event:
+    """Term 2's leader has what n5 shows, term 3's has another entry there, and nobody comes after that."""
+    story.__dict__ = Story(*(f"n{i}" for i in range(1, 8))).__dict__
+    story.lead("n1", "n2", "n3", "n6")
+    story.append("n1", 2)
+    story.append("n1")
+    story.store("n4", "n1", 3)
+    story.store("n5", "n1")
+    story.elect("n4", "n2", "n3", "n6", term=2)
+    story.elect("n2", "n3", "n6", "n7", term=3)
+    for name in story.voters:
+        if name != "n5":
+            story.exit(name)
+    n5 = story.person("n5")
+    n5.term, n5.vote, n5.durable = 3, None, 3
+    return story.start("n5")
+
+
+@refused_by("NothingForgotten")
 def everything_forgotten_two_terms_later(story: Story) -> Event:
     """No leader has another entry among no entries, so there is nothing to wait for."""
     story.elect("n1", "n2")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import differential
 import pytest
+import test_trace_check_accepts as right
 import test_trace_check_images as images
 import test_trace_check_membership as membership
 import test_trace_check_refuses as wrong
@@ -124,6 +125,11 @@ def test_a_wrong_run_is_refused_by_both_in_whatever_piece_it_is(
     assert violation.rule == "HACoordination"
     assert violation.where
     assert [violation.where.node, violation.where.inc, violation.where.seq] == story.ref(event)
+
+
+@with_tlc
+def test_what_a_deposed_leader_had_not_stored_may_come_to_its_disk_in_a_later_term(tmp_path: Path) -> None:
+    assert both(right.deposed_with_its_tail().save(tmp_path))[1].verdict is Verdict.HOLDS
 
 
 @with_tlc

@@ -35,10 +35,10 @@ GUARDS: dict[str, Guard] = {
     ),
     "NothingForgotten": Guard(
         "a `Start` shows at least what the node had traced: term, vote in that term, image, log. A log may differ "
-        "only by what a leader of a later term, up to the Start's, can have replaced; it is a proper beginning of "
-        "what was stored only if such a leader had another entry within that beginning (so that the end was "
-        "replaced twice). From one `Store` to the next it never is. No two incarnations of a node have the same "
-        "counter",
+        "only by what a leader of a later term, up to the Start's, can have replaced, and of none whose term the "
+        "node had left; it is a proper beginning of what was stored only if such a leader, before the one whose log "
+        "it is, had another entry within that beginning (so that the end was replaced twice). From one `Store` to "
+        "the next it never is. No two incarnations of a node have the same counter",
         "Quorums meet in one node that remembers. If it forgets a vote, two leaders can win a term; if it forgets "
         "an entry, a leader without that entry can win, and what was acknowledged is lost.",
     ),

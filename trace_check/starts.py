@@ -64,13 +64,14 @@ class Starts:
                 return Wait("NothingForgotten", f"the Append of {entry}", (leader.node,), last_term)
             # What later leaders all hold: none of them can have replaced it or had anything else in its place.
             settled = tree.committed_before(node.stored_under + 1)
-            if self._forgets(node, last, last_term) and not self._replaced(node, term, last):
+            if self._forgets(node, last, last_term) and self._replaced(node, term, last) is None:
                 # To be given up twice, an end needs two later leaders; only then is there anything to wait for.
-                if term > node.stored_under + 1 and not tree.is_prefix(last, last_term, *settled):
-                    what = f"a leader of terms {node.stored_under + 1} to {term} who had another entry up to {last}"
+                since = _since(node)
+                if term > since and not tree.is_prefix(last, last_term, *settled):
+                    what = f"a leader of terms {since} to {term} who had another entry up to {last}"
                     return Wait("NothingForgotten", what, others, term)
             elif self._under(node, term, last, last_term) is None and tree.comparable(last, last_term, *settled):
-                what = f"a leader of terms {node.stored_under} to {term} whose log has {entry}"
+                what = f"a leader of terms {max(node.stored_under, node.term)} to {term} whose log has {entry}"
                 return Wait("NothingForgotten", what, others, term)
         uncommitted = images.not_committed(cluster, node, event) if tree.exists(last, last_term) else None
         if uncommitted is not None:
@@ -152,28 +153,36 @@ class Starts:
         stored = node.stored, node.stored_term
         return (last, last_term) != stored and self._cluster.tree.is_prefix(last, last_term, *stored)
 
-    def _replaced(self, node: Node, term: int, last: int) -> bool:
-        """Whether a later leader, up to `term`, had another entry than what the node had stored, at `last` or before.
+    def _replaced(self, node: Node, term: int, last: int) -> int | None:
+        """The first later leader, up to `term`, to have another entry than what the node had stored, up to `last`.
 
         Then a log can become a proper beginning of itself: a leader replaces its end, and the next one that again by
         what was there at first.
         """
         tree = self._cluster.tree
-        for t in tree.terms[bisect_right(tree.terms, node.stored_under) : bisect_right(tree.terms, term)]:
+        for t in tree.terms[bisect_left(tree.terms, _since(node)) : bisect_right(tree.terms, term)]:
             leader = tree.leaders[t]
             same = tree.common(node.stored, node.stored_term, leader.last, t)
             if same < min(last, leader.last):
-                return True
-        return False
+                return t
+        return None
 
     def _under(self, node: Node, term: int, last: int, last_term: int) -> int | None:
         """The first term, up to `term`, whose leader can have made of the node's log this other one; None if none.
 
-        More entries may come from the leader whose log it was; other entries only from a later one.
+        More entries may come from the leader whose log it was; other entries only from a later one; and nothing from
+        a leader whose term the node had left.
         """
         tree = self._cluster.tree
-        extends = tree.is_prefix(node.stored, node.stored_term, last, last_term)
-        since = node.stored_under if extends else node.stored_under + 1
+        if self._forgets(node, last, last_term):
+            since = (self._replaced(node, term, last) or term) + 1
+        elif not tree.is_prefix(node.stored, node.stored_term, last, last_term):
+            since = _since(node)
+        elif tree.is_prefix(last, last_term, node.end, node.end_term):
+            # Its own, as a leader: that may have become durable in any term since.
+            since = node.stored_under
+        else:
+            since = max(node.stored_under, node.term)
         for t in tree.terms[bisect_left(tree.terms, since) : bisect_right(tree.terms, term)]:
             leader = tree.leaders[t]
             if tree.is_prefix(last, last_term, leader.last, t):
@@ -190,8 +199,7 @@ class Starts:
                 f"one that ends at {last} of term {last_term}",
             )
         if (last, last_term) != stored:
-            forgets = self._forgets(node, last, last_term) and not self._replaced(node, term, last)
-            under = None if forgets else self._under(node, term, last, last_term)
+            under = self._under(node, term, last, last_term)
             if under is None:
                 raise Refused(
                     "NothingForgotten",
@@ -202,3 +210,8 @@ class Starts:
             if last_term == term:
                 node.follows = term
         node.stored, node.stored_term = node.end, node.end_term = last, last_term
+
+
+def _since(node: Node) -> int:
+    """The first term whose leader can have replaced what the node had stored, after all that its lines tell of."""
+    return max(node.stored_under + 1, node.term)

@@ -238,6 +238,7 @@ class Audit:
                     tree.add(node.leads)
             case "Append" if node.leads is not None and node.leads.term == term:
                 node.leads.last = max(node.leads.last, event["last"])
+                node.end, node.end_term = node.leads.last, term
                 node.leads.epoch = event.get("epoch", node.leads.epoch)
             case "Store" | "Install":
                 self._stored(node, event)
@@ -251,6 +252,9 @@ class Audit:
         last, last_term = event["last"], event["last_term"]
         if self.cluster.tree.exists(last, last_term):
             node.stored, node.stored_term = last, last_term
+            # Who has led may have more than it has stored.
+            if event["event"] == "Start" or not self.cluster.tree.is_prefix(last, last_term, node.end, node.end_term):
+                node.end, node.end_term = last, last_term
             if event["event"] != "Start":
                 node.stored_under = event["term"]
             else:
