@@ -21,6 +21,12 @@
 (* That it be the leader's, and shown in the incarnation that leads, is    *)
 (* asked because nobody else sends images; the incarnation is left out     *)
 (* here.                                                                   *)
+(*                                                                         *)
+(* One thing that the checker asks is left out of Accepted: that a Store,  *)
+(* or a Start, has nothing else where its node knew an entry committed     *)
+(* (CommitAgrees).  Who hears of a Commit of term 3 and then stores the    *)
+(* log of term 2's leader can give up what it has an image of.  That takes *)
+(* three leaders and five nodes, which no model here has.                  *)
 (***************************************************************************)
 EXTENDS Accepted
 

@@ -380,6 +380,35 @@ def who_led_the_term_installs_its_own(story: Story) -> Event:
     return story.tell("n1", "Install", **own, image=story.ref(shown))
 
 
+def outvoted() -> Story:
+    """n3, in term 1, knows its entry 2 committed by term 3's leader, and term 2's leader has another one there."""
+    story = Story("n1", "n2", "n3", "n4", "n5")
+    story.lead("n2", "n1", "n4")
+    story.append("n2")
+    story.store("n2")
+    story.store("n3", "n2")
+    story.start("n2")
+    story.elect("n1", "n4", "n5", term=2)
+    story.lead("n2", "n4", "n5", term=3)
+    story.learn("n3", "n2", last=2)
+    return story
+
+
+@refused_by("CommitAgrees")
+def image_is_given_up_for_the_log_of_an_older_leader(story: Story) -> Event:
+    story.__dict__ = outvoted().__dict__
+    story.image("n3")
+    return story.store("n3", "n1")
+
+
+@refused_by("CommitAgrees")
+def entry_known_committed_is_given_up_over_a_restart(story: Story) -> Event:
+    story.__dict__ = outvoted().__dict__
+    n3 = story.person("n3")
+    n3.term, n3.log = 2, story.person("n1").log[:]
+    return story.start("n3")
+
+
 @refused_by("ImageCommitted")
 def image_of_what_is_not_committed(story: Story) -> Event:
     story.append("n1")

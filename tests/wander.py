@@ -260,6 +260,10 @@ class Wanderer:
         line, log = self.rng.choice([(rule.win, rule.base), *rule.appends, *rule.appends[-1:]])
         if line is rule.win or not whole_frames:
             log = log[: self.rng.randint(0, len(log)) if self.rng.random() < 0.3 else len(log)]
+        # Who has heard of a later leader's Commit, and stays in its term, keeps what it knows committed.
+        kept = min(len(log), len(person.log), person.committed)
+        if log[:kept] != person.log[:kept]:
+            return None
         # What is there already stays there: a frame that holds no news makes nothing shorter.
         return None if log == person.log[: len(log)] and len(log) < len(person.log) else (line, term, list(log))
 

@@ -177,7 +177,8 @@ GUARDS: dict[str, Guard] = {
         "would let nodes apply different things.",
     ),
     "CommitAgrees": Guard(
-        "what is committed at an index never changes, for any node",
+        "what is committed at an index never changes, for any node: no log that it shows later, by a `Store` or a "
+        "`Start`, has another entry where it knew one committed",
         "If two entries are committed at one index, two nodes apply different writes there: the state has "
         "split.",
     ),

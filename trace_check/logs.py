@@ -120,6 +120,8 @@ class Logs:
         else:
             stored = node.stored, node.stored_term
             forgets = (last, last_term) != stored and tree.is_prefix(last, last_term, *stored)
+            # A Commit of a later term can be heard of, and that term's leader not.
+            self._cluster.keeps(node, last, last_term)
         if forgets:
             raise Refused(
                 "NothingForgotten",

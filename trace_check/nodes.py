@@ -221,6 +221,15 @@ class Cluster:
             )
         return event
 
+    def keeps(self, node: Node, last: int, last_term: int) -> None:
+        """Guard CommitAgrees for the log that a node shows: nothing else where it knows an entry committed.
+
+        It may be a shorter one, of who has led and had committed what it had not stored itself.
+        """
+        if not self.tree.comparable(last, last_term, node.committed, node.committed_term):
+            known = f"entry {node.committed} of term {node.committed_term}, which {node.name} knows committed"
+            raise Refused("CommitAgrees", f"a log with {known}", f"one that ends at {last} of term {last_term}")
+
     def frontend(self, node: Node, action: str) -> None:
         """One step of the node's frontend."""
         node.frontend = self.frontends.step(node.frontend, action, node.name)

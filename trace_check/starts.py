@@ -206,6 +206,7 @@ class Starts:
                     f"the log of {node.name} to end at {stored[0]} of term {stored[1]}, which it had stored, or beyond",
                     f"its end at {last} of term {last_term}",
                 )
+            self._cluster.keeps(node, last, last_term)
             node.stored_under = under
             if last_term == term:
                 node.follows = term
