@@ -787,6 +787,24 @@ def founders_have_different_members(story: Story) -> Event:
 
 
 @refused_by("SameFounding")
+def vote_for_oneself_in_a_term_of_the_old_group(story: Story) -> Event:
+    story.__dict__ = founded().__dict__
+    story.person("n1").vote = "n1"
+    return story.start("n1")
+
+
+@refused_by("TermMonotonic")
+def who_has_installed_stands_in_the_term_of_its_leader(story: Story) -> Event:
+    """The image is part of what n3 had stored in an earlier term."""
+    story.store("n3", "n1")
+    story.image("n1")
+    story.start("n1")
+    story.lead("n1", "n2", term=2)
+    story.install("n3", "n1")
+    return story.campaign("n3", term=2)
+
+
+@refused_by("SameFounding")
 def campaign_in_a_term_of_the_old_group(story: Story) -> Event:
     story.__dict__ = founded().__dict__
     return story.campaign("n1", term=4)

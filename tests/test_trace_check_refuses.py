@@ -62,6 +62,15 @@ def follower_stands_in_the_term_of_its_leader(story: Story) -> Event:
     return story.campaign("n3", term=1)
 
 
+@refused_by("TermMonotonic")
+def follower_has_stood_in_the_term_of_its_leader(story: Story) -> Event:
+    """Only what n3 finds on its disk tells of it."""
+    story.lead("n1", "n2")
+    story.store("n3", "n1")
+    story.person("n3").vote = "n3"
+    return story.start("n3")
+
+
 @refused_by("SameDisk")
 def known_name_on_a_new_disk(story: Story) -> Event:
     start = story.start("n1")

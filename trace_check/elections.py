@@ -20,14 +20,8 @@ class Elections:
         """A node votes for itself and asks for votes."""
         cluster = self._cluster
         node = cluster.enter(source, event["term"])
-        # By its own Store or Install: whose log a Start shows depends on who is known to have led.
-        if node.follows == node.term:
-            moved = f"a term after {node.term}, in which {node.name} has stored its leader's log"
-            raise Refused("TermMonotonic", moved, f"a candidacy in term {node.term}")
+        cluster.may_stand(node, node.term)
         self._vote(node, event, node.name)
-        if node.term <= cluster.tree.root_term:
-            later = f"a term after {cluster.tree.root_term}, the last one of the group this one was founded from"
-            raise Refused("SameFounding", later, f"term {node.term}")
         configuration = cluster.same_voters(event["voters"], node.end, node.end_term)
         cluster.is_voter(node.name, configuration, "a candidacy")
         cluster.frontend(node, "Campaign")

@@ -24,7 +24,8 @@ GUARDS: dict[str, Guard] = {
     ),
     "TermMonotonic": Guard(
         "a node's term never decreases, over restarts too; a leader leaves its term only after `Lose`, or by "
-        "the end of its incarnation; who has stored the log of its term's leader does not stand in that term",
+        "the end of its incarnation; who has stored the log of its term's leader, or installed its image, does "
+        "not stand in that term, and no `Start` shows that it has",
         "A node that goes back to an older term can vote there again, or help a leader to commit that has been "
         "replaced.",
     ),
@@ -54,7 +55,8 @@ GUARDS: dict[str, Guard] = {
     "SameFounding": Guard(
         "all founders show the same `founded` in every `Start`, or none does, and nobody else shows one; the "
         "first `Start` of each shows the image of that position and nothing else; nobody has a log that begins "
-        "without it; no `Campaign` is in its `last_term` or an earlier term",
+        "without it; no `Campaign`, and no candidacy that only a `Start` shows, is in its `last_term` or an earlier "
+        "term",
         "A group begins with one state. If founders begin with different ones, or one of them with nothing, they "
         "apply the same entries to different things; a term that the old group used has an entry already.",
     ),

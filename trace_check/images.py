@@ -99,7 +99,7 @@ class Images:
             if not tree.is_prefix(last, last_term, node.end, node.end_term):
                 node.end, node.end_term, node.may_give_up = last, last_term, False
             node.stored, node.stored_term, node.stored_under = last, last_term, term
-            node.follows = term
+        node.follows = term
         node.image, node.image_term = last, last_term
         if last > node.committed:
             node.committed, node.committed_term = last, last_term

@@ -221,6 +221,16 @@ class Cluster:
             )
         return event
 
+    def may_stand(self, node: Node, term: int) -> None:
+        """Guards TermMonotonic and SameFounding for a candidacy, of which a Campaign tells or only a Start's vote."""
+        # By its own Store or Install: whose log a Start shows depends on who is known to have led.
+        if node.follows == term:
+            moved = f"a term after {term}, in which {node.name} has stored its leader's log"
+            raise Refused("TermMonotonic", moved, f"a candidacy in term {term}")
+        if term <= self.tree.root_term:
+            later = f"a term after {self.tree.root_term}, the last one of the group this one was founded from"
+            raise Refused("SameFounding", later, f"a candidacy in term {term}")
+
     def keeps(self, node: Node, last: int, last_term: int) -> None:
         """Guard CommitAgrees for the log that a node shows: nothing else where it knows an entry committed.
 

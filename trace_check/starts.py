@@ -145,6 +145,8 @@ class Starts:
                 )
         elif vote is not None:
             # Cast and durable, but the crash came before its line: a silent step.
+            if vote == node.name:
+                cluster.may_stand(node, term)
             cluster.ballots.vote(term, node.name, vote)
             node.vote_term, node.vote = term, vote
 
