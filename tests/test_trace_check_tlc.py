@@ -128,8 +128,11 @@ def test_a_wrong_run_is_refused_by_both_in_whatever_piece_it_is(
 
 
 @with_tlc
-def test_what_a_deposed_leader_had_not_stored_may_come_to_its_disk_in_a_later_term(tmp_path: Path) -> None:
-    assert both(right.deposed_with_its_tail().save(tmp_path))[1].verdict is Verdict.HOLDS
+@pytest.mark.parametrize("tell", [right.silent_vote, right.deposed_with_its_tail])
+def test_what_came_to_a_disk_and_into_no_trace_is_as_right_to_both(
+    tell: Callable[[], Story], tmp_path: Path
+) -> None:
+    assert both(tell().save(tmp_path))[1].verdict is Verdict.HOLDS
 
 
 @with_tlc

@@ -222,11 +222,9 @@ class Audit:
             case "Exit":
                 node.ended = True
             case "Campaign":
-                self.cluster.ballots.election(term).candidates[node.name] = self.voters
+                self.cluster.ballots.stood.add((term, node.name))
                 node.vote_term, node.vote = term, node.name
                 self._campaigns[node.name] = event["last"], event["last_term"]
-                voters = [self.cluster.nodes.get(v) for v in self.cluster.electorate]
-                self.cluster.ballots.forget_before(min(v.term if v else 0 for v in voters))
             case "Grant":
                 node.vote_term, node.vote = term, event["candidate"]
             case "Win":
