@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_journal import Leader
 from test_node import QUICK, SECRET, WAIT, Running, make, traced, until
 
 from hacoord.client import Client, RequestRefused
@@ -64,6 +65,28 @@ class Counting(Running):
 
     def image(self) -> int:
         return int(str(self.node.status()["image"]))
+
+
+def test_an_image_shows_nothing_of_what_is_applied_while_its_keys_are_written() -> None:
+    """The machine's image is a generator, which begins when it is first asked; the keys fill several parts."""
+    leader, machine = Leader(), Counts()
+    leader.journal.host(machine)
+    leader.elect()
+    for number in range(10):
+        leader.journal.submit(b"early", leader.answers.append, key=f"key {number}")
+    leader.turn()
+    leader.peer_stores()
+    leader.turn()
+    taken = parts(leader.journal.image(), 64)
+    content = next(taken)
+    leader.write(b"late")
+    leader.turn()
+    leader.peer_stores()
+    leader.turn()
+    assert machine.counts == {"early": 10, "late": 1}
+    image = decode(content + b"".join(taken))
+    assert image.after == 12
+    assert json.loads(image.machine or b"") == {"early": 10}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 
 from hacoord.images import BadImage, Content, decode, encode
 from hacoord.keys import Keys, Written, unpack
@@ -129,9 +130,13 @@ class Replay:
             return encode(0, None, self._all_entries(last), self.keys.dump())
         try:
             made = machine.image()
+            chunks = iter([made] if isinstance(made, bytes) else made)
+            # A generator begins to work when it is asked for the first of them. It has to see the machine as it is now,
+            # and many keys come before it.
+            first = list(islice(chunks, 1))
         except Exception as error:
             raise ReplayFailed(f"the image of the entries up to {last} failed: {error}") from error
-        return self._watched(encode(last, [made] if isinstance(made, bytes) else made, (), self.keys.dump()), last)
+        return self._watched(encode(last, chain(first, chunks), (), self.keys.dump()), last)
 
     def _watched(self, chunks: Iterable[bytes], last: int) -> Iterator[bytes]:
         try:
