@@ -433,6 +433,27 @@ def test_half_a_demotion_is_not_reported_as_none(tmp_path: Path) -> None:
     stage.judge()
 
 
+def test_who_asks_again_is_not_told_of_a_change_before_it_is_committed(tmp_path: Path) -> None:
+    """n1 is cut off when n4 is to join: nobody has stored that, and it may still be given up."""
+    stage = Stage(tmp_path)
+    stage.lead("n1")
+    membership = stage.membership("n1")
+    answers: list[object] = []
+    stage.away = {"n1"}
+    for _ in range(3):
+        membership.submit(Change(Action.JOIN, "n4", "n4:7000"), 60.0, answers.append)
+        membership.turn()
+        stage.settle()
+    assert "n4" in stage.group("n1").members
+    assert not answers
+    stage.away = set()
+    stage.run(0.5, "n1")
+    for _ in range(2):
+        membership.turn()
+    assert answers == [Changed(stage.cluster.running["n1"].frontend.raft.log.group.index)] * 3
+    stage.judge()
+
+
 class Load:
     """Clients write at n1 every 10 ms, unless writes are held; `away` is how many seconds each node is away."""
 

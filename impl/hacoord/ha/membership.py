@@ -186,8 +186,6 @@ class Membership:
             changes = self._frontend.changes()
             if request.steps is None:
                 request.steps = deque(self._steps(request.change))
-            if not request.steps:
-                return Changed(raft.log.group.index)
             index = request.steps[0](changes)
             request.steps.popleft()
         except NotLeader as refusal:
@@ -215,7 +213,8 @@ class Membership:
                 if name in group.removed:
                     raise ChangeRefused(f"{name} was a member once: choose a name that was never used")
                 if member and (member.part, member.address) == (part, address) and not self._heard(name):
-                    return []  # asked for again, because the answer got lost: nobody has it yet
+                    # Asked for again, because the answer got lost: nobody has it yet. Perhaps it is not even committed.
+                    return [lambda changes: self._raft.log.group.index]
                 return [_add(name, address, part)]
             case Action.PROMOTE:
                 if member and member.part is Part.OBSERVER:
