@@ -411,6 +411,28 @@ def test_a_member_again_is_voted_for_by_who_knows_only_its_removal_committed(tmp
     stage.judge()
 
 
+def test_who_is_being_demoted_is_not_told_that_it_is_removed(stage: Stage) -> None:
+    """The removal takes so long to be committed that n3 asks for votes; n1 hears it when n3 is being added again."""
+    cluster = stage.cluster
+    cluster.remove("n1", "n3")
+    late = cluster.in_flight.copy()
+    cluster.in_flight.clear()
+    for _ in range(2):  # n1 and n2 are in touch all the time
+        stage.time += 0.9
+        cluster.tick("n1")
+        stage.settle()
+    cluster.tick("n3")
+    asked = [m for m in cluster.in_flight if isinstance(m, RequestVote) and m.dst == "n1"]
+    cluster.in_flight = late
+    stage.settle()
+    cluster.add("n1", Part.OBSERVER, "n3")
+    cluster.deliver(*asked)
+    stage.settle()
+    assert not cluster.removed
+    stage.run()
+    assert stage.type("n3") is FrontendType.OBSERVER
+
+
 def test_half_a_demotion_is_not_reported_as_none(tmp_path: Path) -> None:
     """n2 is removed, to be added as an observer; just then n1 begins to hand over, which comes to nothing."""
     stage = Stage(tmp_path, 4)

@@ -199,9 +199,13 @@ class State:
         return {self.name} | (self._leadership.heard_since(since) if self._leadership else set())
 
     def removal(self, name: str) -> tuple[int, int] | None:
-        """The position up to which the log is committed, if by then a node has been removed; else None."""
-        at = self.commit_index
-        return (at, self.log.term_at(at)) if name in self.log.group.at(at)[1].removed else None
+        """The position up to which the log is committed, if by then a node has been removed; else None.
+
+        Also None if this log has it added again: it is not to end while that is on its way.
+        """
+        at, group = self.commit_index, self.log.group
+        removed = name in group.at(at)[1].removed and name not in group.current.members
+        return (at, self.log.term_at(at)) if removed else None
 
     def told_removed(self, index: int, term: int) -> None:
         """By that position of the log this node was removed, says another; unless this log goes on from there to
