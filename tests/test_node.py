@@ -327,6 +327,26 @@ def test_what_is_changed_in_the_turn_of_an_image_is_traced_before_it_is_on_disk(
     assert not early
 
 
+def test_who_asked_for_an_image_is_answered_when_it_is_on_disk_and_traced(tmp_path: Path) -> None:
+    [directory] = make(tmp_path)
+    running = Running(directory).ready()
+    node = running.node
+    node.journal.append(b"x", WAIT)
+    found: list[tuple[int, Image | None, bool]] = []
+
+    def look(last: int) -> None:
+        found.append((last, node._storage.image, "Image" in [event["event"] for event in traced(directory)]))
+
+    node._calls.append(lambda: node._checkpoint.request(look))
+    node._transport.wake()
+    until(lambda: bool(found))
+    running.stop()
+    [(last, image, is_traced)] = found
+    assert image is not None
+    assert image.base.last == last
+    assert is_traced
+
+
 def test_a_stop_does_not_wait_for_all_of_a_handover_that_was_asked_for(tmp_path: Path) -> None:
     config = dataclasses.replace(QUICK, shutdown=Shutdown(patience=0.3))
     nodes = [Running(directory, config=config).started() for directory in make(tmp_path, 3)]

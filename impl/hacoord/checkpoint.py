@@ -31,6 +31,7 @@ class Checkpoint:
         self._size = 0
         self._hash = blake2b(digest_size=CHECKSUM_SIZE)
         self._wanted: list[Callable[[int], None]] = []
+        self._due: list[tuple[Callable[[int], None], int]] = []
 
     @property
     def under_way(self) -> bool:
@@ -85,6 +86,11 @@ class Checkpoint:
         self._tell(self._base.last)
 
     def _tell(self, last: int) -> None:
-        wanted, self._wanted = self._wanted, []
-        for done in wanted:
+        self._due += [(done, last) for done in self._wanted]
+        self._wanted = []
+
+    def answer(self) -> None:
+        """Tell who asked for an image that it is there. Only after it is on the disk, and traced."""
+        due, self._due = self._due, []
+        for done, last in due:
             done(last)

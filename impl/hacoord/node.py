@@ -292,6 +292,7 @@ class Node:
             self._checkpoint.turn()
             if self._outbox.holding:  # what is put into the log now must be traced before it is on the disk
                 self._speak()
+            self._checkpoint.answer()
         except ReplayFailed as error:
             raise NodeFailed(Exit.REPLAY, str(error)) from error
         if self.frontend.stopped:
