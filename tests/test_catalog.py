@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -61,6 +62,19 @@ def test_what_is_no_command_changes_nothing(data: bytes) -> None:
     catalog = Catalog()
     assert catalog.apply(1, data) is None
     assert not len(catalog)
+
+
+def test_what_a_command_does_is_the_same_however_deep_the_stack_is() -> None:
+    """An entry that anybody may append: a command, and beside it what only a shallow stack can read."""
+
+    def apply(deeper: int, data: bytes) -> Outcome | None:
+        return apply(deeper - 1, data) if deeper else Catalog().apply(1, data)
+
+    command = Command("put", "k", "v").encode()
+    assert apply(0, command) == apply(100, command) == Outcome.DONE
+    for nested in range(0, sys.getrecursionlimit(), 50):
+        data = b'{"x":[%s%s],%s' % (b"[" * nested, b"]" * nested, command[1:])
+        assert apply(0, data) == apply(100, data)
 
 
 @pytest.mark.parametrize(

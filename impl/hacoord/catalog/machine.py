@@ -102,6 +102,9 @@ class Catalog:
             command = Command.decode(data)
         except BadCommand:
             return None
+        # Not JSON that only means the same: how deep it may nest depends on the node, and so would what became of it.
+        if command.encode() != data:
+            return None
         found = self._items.get(command.key)
         if command.verb == "create" and found:
             return Outcome.EXISTS
