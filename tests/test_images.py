@@ -14,7 +14,8 @@ import pytest
 
 from hacoord.raft.core import Timing
 from hacoord.raft.messages import Appended, AppendEntries, InstallSnapshot, Message, Persist
-from hacoord.sim import Cluster, Disk
+from hacoord.raft.transfer import checksum
+from hacoord.sim import Cluster, Disk, cluster
 from trace_check import assert_holds, replay
 
 
@@ -125,6 +126,30 @@ def test_a_lost_part_is_asked_for_and_sent_again_from_where_it_was(group: Group)
     assert group.last("n3") == group.last("n1")
     assert group.parts.count(0) == 2
     assert group.parts[1:] == sorted(set(group.parts))
+
+
+def test_an_image_that_arrives_with_the_beginning_of_a_newer_one_is_kept_as_it_is(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of the older one was on its way for long, and comes in the turn in which a part of the newer one does."""
+    both: list[Message] = []
+    for part in (100, 16):
+        monkeypatch.setattr(cluster, "PART", part)
+        left_behind(group)
+        group.heartbeat()
+        while not isinstance(message := group.cluster.in_flight.pop(0), InstallSnapshot) or not message.data:
+            group.cluster.deliver(message)
+        both.append(message)
+    raft = group.cluster.running["n3"].frontend.raft
+    for message in both:
+        raft.step(message, group.now)
+    group.cluster.tick("n3")
+    disk = group.cluster.disks["n3"]
+    assert disk.image is not None
+    assert checksum(disk.state) == disk.image.checksum
+    group.heartbeat()
+    group.settle()
+    assert group.last("n3") == group.last("n1")
 
 
 def test_another_leader_with_the_same_image_goes_on_where_the_first_one_stopped(group: Group) -> None:

@@ -110,6 +110,9 @@ class Replication(Turn):
             self._matched = self.log.last if self.log.last_term == self.term else max(self._matched, base.last)
             self._owes_answer = True
             return
+        if self._received:
+            # The disk has still to take another one, whose parts are among the pieces. The leader asks again.
+            return
         piece = self._receiving.take(m)
         if piece:
             self._pieces.append(piece)
