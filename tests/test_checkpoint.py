@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import threading
+import tracemalloc
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,18 @@ from test_journal import Leader
 from test_node import QUICK, SECRET, WAIT, Running, make, traced, until
 
 from hacoord.client import Client, RequestRefused
-from hacoord.config import Config, Election, Images
+from hacoord.config import Batch, Config, Election, Images
 from hacoord.disk.image_store import PART
 from hacoord.disk.storage import Founding, Storage, create
+from hacoord.ha.frontend import Frontend
 from hacoord.images import BadImage, Content, decode, encode, parts
-from hacoord.journal import GivenUp, JournalEntry, NotLeader, OutcomeUnknown
+from hacoord.journal import GivenUp, Journal, JournalEntry, NotLeader, OutcomeUnknown
 from hacoord.node import Exit, NodeFailed
+from hacoord.raft import group
+from hacoord.raft.core import Raft
+from hacoord.raft.messages import Base, HardState, Image
+from hacoord.raft.outbox import Outbox
+from hacoord.raft.transfer import checksum
 from trace_check import assert_holds
 
 OFTEN = replace(QUICK, image=Images(every=10, keep=3))
@@ -87,6 +94,24 @@ def test_an_image_shows_nothing_of_what_is_applied_while_its_keys_are_written() 
     image = decode(content + b"".join(taken))
     assert image.after == 12
     assert json.loads(image.machine or b"") == {"early": 10}
+
+
+def test_an_image_is_not_kept_in_memory_beside_the_machine_that_has_been_restored_from_it() -> None:
+    content = b"".join(encode(5, [b'{"a": 1}', b" " * (4 << 20)], ()))
+    base = Base(5, 1, b"12345678", members=group.encode(group.founding({"n1": "127.0.0.1:7001"})))
+    image = Image(base, len(content), checksum(content))
+    outbox = Outbox("n1", "1-00000001")
+    raft = Raft("n1", group.founding({}), outbox, now=0.0, hard_state=HardState(1), base=base, image=image)
+    journal = Journal(Frontend(raft, outbox), Batch(), lambda: None, lambda: content)
+    journal.host(machine := Counts())
+    tracemalloc.start()
+    try:
+        journal.replay()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (journal.applied, machine.counts) == (5, {"a": 1})
+    assert kept < 1 << 20
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 
 from hacoord.images import BadImage, Content, decode, encode
@@ -49,7 +50,7 @@ class Replay:
         self.keys = Keys()
         self._raft = raft
         self._read_image = read_image
-        # The image that was restored last: what was in it, and where it ends.
+        # The image that was restored last: the entries that were in it, and where it ends.
         self._restored = Content(0, None, []), 0
 
     def read(self, first: int, last: int) -> list[JournalEntry]:
@@ -117,7 +118,8 @@ class Replay:
         for entry in content.entries:
             if entry.index > self.applied:
                 self._apply(entry)
-        self._restored = content, last
+        # Not what the machine has by now: it may be large.
+        self._restored = replace(content, machine=None, keys=[]), last
         self.applied = last
 
     def image(self) -> Iterator[bytes]:
