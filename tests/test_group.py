@@ -548,5 +548,17 @@ def test_writes_that_have_waited_in_vain_are_let_alone() -> None:
     # The round that began when writes were held is over, and so are the next ones: they change nothing.
     assert [catch_up.hold(100 + n, 100 + n, 2.0 + n / 2) for n in range(19)] == [1.9] * 19
     assert catch_up.hold(200, 200, 11.9) == 12.9
-    catch_up.release()
+    catch_up.release(12.0)
     assert catch_up.hold(200, 300, 12.0) == 0.0
+
+
+def test_two_learners_far_away_are_promoted_one_soon_after_the_other(stage: Stage) -> None:
+    """The second joins while writes wait for the first, which ends that: the rest of the wait is not lost."""
+    load = Load(stage, {"l4": 0.02, "l5": 0.02})
+    stage.cluster.add("n1", Part.LEARNER)
+    load.run(0.1)
+    assert load.held
+    stage.cluster.add("n1", Part.LEARNER)
+    load.run(2.0)
+    assert stage.group("n1").voters == ("l4", "l5", "n1", "n2", "n3")
+    assert load.held <= 200

@@ -4,13 +4,13 @@ A change of the group may have to wait until a node has all that is committed. W
 is further away than the others never has: when its answer comes, more is committed. So there are rounds: one begins
 with what is committed then, and ends when the node has that. If it took no longer than an election timeout, the node
 keeps pace, and writes wait in their queue until the change is made. That takes as long as the node's next answer, and
-never longer than an election timeout; after which, if it was in vain, writes are let alone for ten.
+never longer than an election timeout. Then writes are let alone for ten times as long as they have waited.
 """
 
 from __future__ import annotations
 
 PAUSES = 10
-"""Election timeouts between one wait and the next."""
+"""How many times as long as they have waited writes are let alone before they may have to wait again."""
 
 
 class CatchUp:
@@ -37,7 +37,10 @@ class CatchUp:
                 self._again = self._until + PAUSES * self._longest
         return self._until
 
-    def release(self) -> None:
+    def release(self, now: float) -> None:
         """No change waits for anybody."""
+        if now < self._until:
+            began = self._until - self._longest
+            self._again = now + PAUSES * (now - began)
         self._round = None
         self._until = 0.0

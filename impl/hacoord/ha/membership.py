@@ -144,12 +144,12 @@ class Membership:
 
     def _hold(self) -> None:
         """Have writes wait if that is what it takes."""
+        now = self._clock()
         if self._lagging is None:
-            self._catch_up.release()
+            self._catch_up.release(now)
             self._frontend.held_until = 0.0
         else:
-            commit = self._raft.commit_index
-            self._frontend.held_until = self._catch_up.hold(self._lagging, commit, self._clock())
+            self._frontend.held_until = self._catch_up.hold(self._lagging, self._raft.commit_index, now)
 
     def close(self) -> None:
         """The loop ends: whoever waits is told so."""
