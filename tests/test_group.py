@@ -476,6 +476,21 @@ def test_who_asks_again_is_not_told_of_a_change_before_it_is_committed(tmp_path:
     stage.judge()
 
 
+def test_who_asks_again_before_it_was_the_turn_of_the_change_is_not_refused(stage: Stage) -> None:
+    """Both wait until another change is committed; then the one finds what the other has done."""
+    membership = stage.membership("n1")
+    answers: list[object] = []
+    stage.cluster.move("n1", "n3", "n3:7001")
+    for _ in range(2):
+        membership.submit(Change(Action.JOIN, "n4", "n4:7000"), 60.0, answers.append)
+        membership.turn()
+    assert "n4" not in stage.group("n1").members
+    for _ in range(3):
+        stage.run(0.3, "n1")
+        membership.turn()
+    assert answers == [Changed(stage.cluster.running["n1"].frontend.raft.log.group.index)] * 2
+
+
 class Load:
     """Clients write at n1 every 10 ms, unless writes are held; `away` is how many seconds each node is away."""
 

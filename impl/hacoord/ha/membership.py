@@ -212,10 +212,7 @@ class Membership:
                 part = Part.LEARNER if change.action is Action.JOIN else Part.OBSERVER
                 if name in group.removed:
                     raise ChangeRefused(f"{name} was a member once: choose a name that was never used")
-                if member and (member.part, member.address) == (part, address) and not self._heard(name):
-                    # Asked for again, because the answer got lost: nobody has it yet. Perhaps it is not even committed.
-                    return [lambda changes: self._raft.log.group.index]
-                return [_add(name, address, part)]
+                return [self._join(name, address, part)]
             case Action.PROMOTE:
                 if member and member.part is Part.OBSERVER:
                     add = _add(name, member.address, Part.LEARNER)
@@ -229,6 +226,17 @@ class Membership:
                 return [self._remove(name, force)]
             case Action.MOVE:
                 return [lambda changes: changes.move(name, address)]
+
+    def _join(self, name: str, address: str, part: Part) -> Step:
+        def join(changes: Changes) -> int:
+            group = self._raft.log.group
+            member = group.current.members.get(name)
+            if member and (member.part, member.address) == (part, address) and not self._heard(name):
+                # Asked for again, because the answer got lost: nobody has it yet. Perhaps it is not even committed.
+                return group.index
+            return _add(name, address, part)(changes)
+
+        return join
 
     def _heard(self, name: str) -> bool:
         """Whether a node has stored anything of this leader's, so that there must be a data directory of that name."""
