@@ -11,6 +11,7 @@ import pytest
 from handmade import Event, Story
 from test_spec_accepted import GUARDS as OPERATORS
 from test_spec_accepted import PAGE, outside
+from test_trace_check_clients import WRONG
 from test_trace_check_refuses import CASES, Case
 
 from trace_check import Verdict, explain
@@ -49,7 +50,7 @@ def test_the_counterexample_of_a_wrong_protocol_is_explained(directory: Path) ->
     explained(directory)
 
 
-@pytest.mark.parametrize("case", [case for _, case in CASES], ids=[case.__name__ for _, case in CASES])
+@pytest.mark.parametrize("case", [case for _, case in CASES + WRONG], ids=[case.__name__ for _, case in CASES + WRONG])
 def test_a_wrong_run_is_explained(case: Case, tmp_path: Path) -> None:
     story = Story("n1", "n2", "n3")
     case(story)
@@ -155,6 +156,16 @@ def test_what_was_not_heard(tmp_path: Path) -> None:
         del story.learn("n2", "n1")["after"]
 
     assert "had n1's Commit of term 1 (n1.1-00000001.ndjson:6) in its `after`" in first_of(told(deaf, tmp_path))
+
+
+def test_a_read_that_was_not_begun(tmp_path: Path) -> None:
+    def answered(story: Story) -> None:
+        story.lead("n1", "n2")
+        story.open("c1")
+        story.invoke("c1", "w1")
+        story.saw("c1", "r1", story.serve("n1", "n2"))
+
+    assert first_of(told(answered, tmp_path)) == "if c1 had written Invoke of r1, before c1.1-00000001.ndjson:2"
 
 
 def test_an_edit_that_only_moves_the_fault_says_so(tmp_path: Path) -> None:

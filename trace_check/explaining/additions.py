@@ -263,5 +263,6 @@ class Additions:
 
     def _invoke(self) -> Iterator[Edit]:
         op = self._refused["op"]
-        yield self._here(f"written Invoke of {op}", "Invoke", 0, {"op": op})
+        kind = {"kind": "read"} if "serve" in self._refused else {}
+        yield self._here(f"written Invoke of {op}", "Invoke", 0, {"op": op, **kind})
 

@@ -49,7 +49,8 @@ def label(event: Event) -> str:
         case "Exit":
             return f"Exit {event['code']}"
         case "Ok":
-            return f"Ok {event['op']} {event['index']}@{event['entry_term']}"
+            of = f"@{event['entry_term']}" if "entry_term" in event else ""
+            return f"Ok {event['op']} {event['index']}{of}"
         case "Invoke" | "Fail" | "Unknown" as name:
             return f"{name} {event['op']}"
         case name:
