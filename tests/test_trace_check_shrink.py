@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from handmade import Story
+from test_trace_check_images import begin
 from test_trace_check_refuses import CASES, Case
 
 from hacoord.sim import Faults, Simulation
@@ -160,6 +161,22 @@ def test_the_same_trace_gives_the_same_piece(tmp_path: Path) -> None:
     _, again = shrink(tmp_path / "one", tmp_path / "three")
     assert again is not None
     assert len(again.keys) == len(lines(tmp_path / "one"))
+
+
+def test_an_install_goes_on_citing_its_image(tmp_path: Path) -> None:
+    """What its leader wrote before the image has another number, or is gone, once others are left out."""
+    story = begin()
+    story.replicate("n1", "n2", count=3)
+    story.image("n1", last=3)
+    image = story.image("n1")
+    install = story.install("n3", "n1")
+    story.campaign("n3").update(last=0, last_term=0)
+    result, shrunk = checked(story.save(tmp_path / "in"), tmp_path / "out")
+    assert result.violation
+    assert result.violation.rule == "TruePosition"
+    assert key(install) in shrunk.keys
+    assert key(image) in shrunk.keys
+    assert not any(line["event"] == "Image" and line["last"] == 3 for line in lines(tmp_path / "out"))
 
 
 def test_of_a_long_run_a_few_events_are_left(tmp_path: Path) -> None:

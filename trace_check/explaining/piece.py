@@ -27,7 +27,7 @@ Key = tuple[str, str, int]
 # The files in order of node and incarnation.
 Piece = dict[File, list[Event]]
 
-CITATIONS = ("campaign", "leader_commit", "ack", "start", "serve")
+CITATIONS = ("campaign", "leader_commit", "ack", "start", "serve", "image")
 LISTS_OF_CITATIONS = ("grants", "stores", "confirms")
 # Where no file has an event: what a citation of a removed event becomes.
 NOWHERE = 10**9
@@ -66,11 +66,15 @@ def key(event: Event) -> Key:
     return event["node"], event["inc"], event["seq"]
 
 
+def _citations(event: Event) -> Iterator[str]:
+    """The fields that name one event each. The `image` of a Start is none of them: it says what is on the disk."""
+    yield from (field for field in CITATIONS if field in event and isinstance(event[field][0], str))
+
+
 def cites(event: Event) -> Iterator[Key]:
     """The events that one names as its evidence."""
-    for field in CITATIONS:
-        if field in event:
-            yield tuple(event[field])
+    for field in _citations(event):
+        yield tuple(event[field])
     for field in LISTS_OF_CITATIONS:
         for reference in event.get(field, ()):
             yield tuple(reference)
@@ -226,9 +230,8 @@ def written(piece: Piece, *, origin: bool = False) -> Iterator[tuple[File, list[
                 line["after"] = [r for at, r in enumerate(heard) if r not in heard[:at]]
                 if not heard:
                     del line["after"]
-            for field in CITATIONS:
-                if field in event:
-                    line[field] = places.cited(event[field])
+            for field in _citations(event):
+                line[field] = places.cited(event[field])
             for field in LISTS_OF_CITATIONS:
                 if field in event:
                     line[field] = [places.cited(r) for r in event[field]]
