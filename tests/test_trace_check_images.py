@@ -873,3 +873,19 @@ def test_wrong_run_is_refused(guard: str, tale: Tale, tmp_path: Path) -> None:
 
 def _judge(story: Story, directory: Path, order: int | None) -> Result:
     return story.judge(directory, None if order is None else Random(order).randrange)
+
+REASONS: list[tuple[Tale, str]] = [
+    (image_of_an_entry_as_of_another_term, "an image of what n2 knows committed, which ends at 7 of term 2"),
+    (image_of_what_a_vote_has_shown_given_up, "an image of n1's own log, which ends at 5 of term 1"),
+    (image_of_less, "an image of 5 entries or more, as n1 has already"),
+    (install_of_an_image_not_heard_of, "a Start or Image or Install that n3 has heard of"),
+]
+
+
+@pytest.mark.parametrize(("tale", "expected"), REASONS, ids=[tale.__name__ for tale, _ in REASONS])
+def test_the_expectation_that_is_not_met_is_named(tale: Tale, expected: str, tmp_path: Path) -> None:
+    story = begin()
+    tale(story)
+    violation = _judge(story, tmp_path, None).violation
+    assert violation is not None
+    assert violation.expected == expected

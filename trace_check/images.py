@@ -39,18 +39,17 @@ class Images:
         cluster, tree = self._cluster, self._cluster.tree
         node = cluster.enter(source, event["term"])
         last, last_term = image_shown(event)
-        known = (
-            tree.has(last, last_term, node.committed, node.committed_term)
-            # Who has lost a term may have given up what it had committed by the Stores of others alone.
-            and tree.is_prefix(last, last_term, node.end, node.end_term)
-        )
-        if not (known and node.image <= last):
-            raise Refused(
-                "ImageCommitted",
-                f"an image of no more than the {node.committed} entries that {node.name} knows committed, and no less "
-                f"than {node.image}",
-                f"one of {last}, the last of term {last_term}",
-            )
+        found = f"one of {last}, the last of term {last_term}"
+        if not tree.has(last, last_term, node.committed, node.committed_term):
+            ends = f"which ends at {node.committed} of term {node.committed_term}"
+            raise Refused("ImageCommitted", f"an image of what {node.name} knows committed, {ends}", found)
+        # Who has lost a term may have given up what it had committed by the Stores of others alone.
+        if not tree.is_prefix(last, last_term, node.end, node.end_term):
+            ends = f"which ends at {node.end} of term {node.end_term}"
+            raise Refused("ImageCommitted", f"an image of {node.name}'s own log, {ends}", found)
+        if last < node.image:
+            more = f"an image of {node.image} entries or more, as {node.name} has already"
+            raise Refused("ImageCommitted", more, f"one of {last}")
         cluster.digests.check(last, last_term, event["digest"])
         if not tree.is_prefix(last, last_term, node.stored, node.stored_term):
             node.stored, node.stored_term = last, last_term

@@ -209,7 +209,7 @@ class Cluster:
         if of is None or (
             seq >= source.consumed if of is source else seq > of.consumed or of.base + seq > source.heard.get(node, 0)
         ):
-            heard = f"a {wanted} that {source.node} has heard of"
+            heard = f"a {' or '.join((wanted, *others))} that {source.node} has heard of"
             raise Refused(guard, heard, f"[{node}, {inc}, {seq}], which it has not")
         at = seq - of.first
         event = of.batch[at] if at >= 0 else of.event(seq)
