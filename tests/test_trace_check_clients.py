@@ -365,6 +365,43 @@ def write_begins_with_the_first_try_that_was_not_refused(story: Story) -> Event:
     return story.ok("c1", "w2", story.ack("n1", 3, 4), 3)
 
 
+def tried_twice_at_once(story: Story) -> Event:
+    """The second try of a write, at index 3, begins when its client has seen index 4. Returns the Ack of it."""
+    leading(story)
+    story.invoke("c1", "w1", idempotency="key")
+    story.replicate("n1", "n2", count=2)
+    story.invoke_read("c1", "r1")
+    story.saw("c1", "r1", story.serve("n1", "n2"))
+    story.invoke("c1", "w2", idempotency="key")
+    return story.ack("n1", 3, 4)
+
+
+@refused_by("SessionOrder")
+def write_begins_with_the_second_try_as_the_first_was_refused_meanwhile(story: Story) -> Event:
+    ack = tried_twice_at_once(story)
+    story.tell("c1", "Fail", op="w1", error="not the leader")
+    return story.ok("c1", "w2", ack, 3)
+
+
+@refused_by("SessionOrder")
+def write_began_with_the_second_try_as_the_first_is_refused_later(story: Story) -> Event:
+    ack = tried_twice_at_once(story)
+    story.ok("c1", "w2", ack, 3)
+    return story.tell("c1", "Fail", op="w1", error="not the leader")
+
+
+@refused_by("PromiseKept")
+def write_is_acknowledged_before_the_try_that_was_not_refused(story: Story) -> Event:
+    leading(story)
+    story.invoke("c1", "w1", idempotency="key")
+    story.replicate("n1", "n2")
+    ack = story.ack("n1", 3, 3)
+    story.hear("c1", "n1")
+    story.invoke("c1", "w2", idempotency="key")
+    story.ok("c1", "w2", ack, 3)
+    return story.tell("c1", "Fail", op="w1", error="not the leader")
+
+
 @refused_by("RealTimeOrder")
 def stale_read_after_an_answer_to_what_had_no_moment(story: Story) -> None:
     leading(story)
@@ -633,6 +670,15 @@ def write_that_left_its_key_as_it_was(story: Story) -> None:
     assert index > first
     story.invoke_read("c2", "r1", key="k")
     story.saw("c2", "r1", story.serve("n1", "n2"), version=first)
+
+
+@accepted
+def write_that_is_tried_twice_at_once_began_with_the_first(story: Story) -> None:
+    ack = tried_twice_at_once(story)
+    story.ok("c1", "w2", ack, 3)
+    story.invoke("c1", "w3", idempotency="key")
+    story.tell("c1", "Fail", op="w3", error="not the leader")
+    story.tell("c1", "Unknown", op="w1", error="no answer")
 
 
 @accepted

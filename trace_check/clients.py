@@ -23,7 +23,7 @@ MARK_EVERY = 256
 REMEMBERED = 10_000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Operation:
     """One that is under way: what it must see because its client knew of it before, and when it began."""
 
@@ -31,13 +31,30 @@ class Operation:
     key: str | None
     must_see: int
     began: list[Any] | None
-    idempotency: str | None
     # How far its client had heard of each node by then, as in Source.heard.
     heard: dict[str, int]
-    # Of the first of the writes that are one: whether it has been tried again.
-    again: bool = False
-    # And where the newest answer says that it is.
+    # What it is a try of, if it may be tried again.
+    write: Write | None
+    # Whether it cannot come to `Fail` any more.
+    settled: bool = False
+
+    @property
+    def begun(self) -> Operation:
+        """The one with which it began: itself, or the first try of the write."""
+        return self if self.write is None else self.write.tries[0]
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """One that may be tried again."""
+
+    name: str
+    # Those that have not come to `Fail`, up to the first that cannot any more: with which the write began.
+    tries: list[Operation] = field(default_factory=list)
+    # Where the newest answer says that it is.
     place: int | None = None
+    # The first answer that came while the first of the tries could still come to `Fail`.
+    answer: Event | None = None
 
 
 @dataclass(slots=True)
@@ -51,8 +68,8 @@ class Session:
     # How far it had heard of each node by the end of its earlier incarnations, as in Source.heard.
     heard: dict[str, int] = field(default_factory=dict)
     open: dict[str, Operation] = field(default_factory=dict)
-    # By `idempotency`, how the first of the writes that are one began; of the newest ones.
-    tried: dict[str, Operation] = field(default_factory=dict)
+    # By `idempotency`, the newest writes that may be tried again.
+    tried: dict[str, Write] = field(default_factory=dict)
     # The newest reading of each clock.
     clocks: dict[str, int] = field(default_factory=dict)
     writes: int = 0
@@ -101,11 +118,11 @@ class Clients:
             raise Refused("PromiseKept", "an operation name of its own for each one", f"{event['op']!r} once more")
         once = event.get("idempotency") if kind == "write" else None
         heard = _newest(session.heard, source.heard) if session.heard else dict(source.heard)
-        operation = Operation(kind == "read", event.get("key"), session.seen, event.get("at"), once, heard)
-        if once is not None:
-            first = session.tried.setdefault(once, operation)
-            first.again = first is not operation
-            operation.must_see, operation.began, operation.heard = first.must_see, first.began, first.heard
+        write = None if once is None else session.tried.setdefault(once, Write(once))
+        operation = Operation(kind == "read", event.get("key"), session.seen, event.get("at"), heard, write)
+        if write is not None:
+            if not write.tries or not write.tries[-1].settled:
+                write.tries.append(operation)
             if len(session.tried) > TRIES:
                 del session.tried[next(iter(session.tried))]
         session.open[event["op"]] = operation
@@ -119,14 +136,14 @@ class Clients:
             raise Refused("PromiseKept", f"an answer to {event['op']!r} that cites {cites}", "another one")
         if not operation.read:
             self._written(source, event, operation)
-            self._one_place(session, operation, event["index"])
-            self._in_order(session, operation, event, event["index"] - 1)
-            self._since(operation, event["ack"], "an Ack")
+            self._one_place(operation, event)
+            self._in_order(operation, event, event["index"] - 1)
+            self._since(operation.begun, event["ack"], "an Ack")
             session.writes += 1
         else:
             start = self._served(source, event)
             try:
-                self._in_order(session, operation, event, event["index"])
+                self._in_order(operation, event, event["index"])
             except Refused:
                 self.stale += 1
                 raise
@@ -139,10 +156,18 @@ class Clients:
         session = self._session(source, event)
         operation = self._answered(session, event)
         session.failed += not operation.read
-        once = operation.idempotency
-        if once is not None and session.tried.get(once) is operation and not operation.again:
-            # It was not written, so that the write begins with the next try.
-            del session.tried[once]
+        write = operation.write
+        if write is None or operation not in write.tries:
+            return
+        # It was not written, so that the write begins with the next try, also if that has been answered.
+        first = operation.begun
+        write.tries.remove(operation)
+        if not write.tries:
+            if session.tried.get(write.name) is write:
+                del session.tried[write.name]
+        elif first is operation and write.answer is not None:
+            self._saw(write.tries[0], write.answer["index"] - 1)
+            self._since(write.tries[0], write.answer["ack"], "an Ack")
 
     def unclear(self, source: Source, event: Event) -> None:
         """Nobody knows what became of an operation."""
@@ -154,6 +179,8 @@ class Clients:
         session = self._sessions.get(source.node)
         if session is not None:
             session.unknown += session.writing()
+            for operation in session.open.values():
+                operation.settled = True
             session.open.clear()
             session.heard = _newest(session.heard, source.heard)
 
@@ -164,6 +191,7 @@ class Clients:
         operation = session.open.pop(event["op"], None)
         if operation is None:
             raise Refused("PromiseKept", "an answer to an operation that is under way", f"one to {event['op']!r}")
+        operation.settled = True
         return operation
 
     def _written(self, source: Source, event: Event, operation: Operation) -> None:
@@ -186,7 +214,7 @@ class Clients:
                 "another entry there, or none: an acknowledged write was lost",
             )
         self._is_a_write("PromiseKept", index)
-        if not self._places.add(index, None if operation.idempotency is None else (source.node, operation.idempotency)):
+        if not self._places.add(index, None if operation.write is None else (source.node, operation.write.name)):
             self.lost += 1
             both = "two, not one tried again, that were acknowledged there: one of them was lost"
             raise Refused("PromiseKept", f"one write at index {index}", both)
@@ -199,15 +227,17 @@ class Clients:
         start: Reference = serve["start"]
         return start
 
-    def _one_place(self, session: Session, operation: Operation, index: int) -> None:
+    def _one_place(self, operation: Operation, event: Event) -> None:
         """Guard PromiseKept for a write that is tried again: it is written once."""
-        first = session.tried.get(operation.idempotency or "")
-        if operation.idempotency is None or first is None:
+        write, index = operation.write, event["index"]
+        if write is None:
             return
-        if first.place is not None and 0 < abs(index - first.place) <= REMEMBERED:
+        if write.place is not None and 0 < abs(index - write.place) <= REMEMBERED:
             found = f"index {index}: it was written twice"
-            raise Refused("PromiseKept", f"index {first.place}, where this write was acknowledged before", found)
-        first.place = index
+            raise Refused("PromiseKept", f"index {write.place}, where this write was acknowledged before", found)
+        write.place = index
+        if write.answer is None and not operation.begun.settled:
+            write.answer = event
 
     def _since(self, operation: Operation, reference: Reference, what: str) -> None:
         """Guard PromiseKept: nobody can answer what has not been asked yet."""
@@ -216,18 +246,23 @@ class Clients:
             known = f"[{node}, {inc}, {seq}], of which its client had heard before it began"
             raise Refused("PromiseKept", f"{what} after the operation that it answers", known)
 
-    def _in_order(self, session: Session, operation: Operation, event: Event, saw: int) -> None:
-        """Guards SessionOrder, RealTimeOrder and NewestVersion, for one that saw the log up to an index at least."""
-        what = "a read" if operation.read else "a write"
-        if saw < operation.must_see:
+    def _saw(self, begun: Operation, saw: int) -> None:
+        """Guards SessionOrder and RealTimeOrder, for one that saw the log up to an index at least, since it began."""
+        what = "a read" if begun.read else "a write"
+        if saw < begun.must_see:
             raise Refused(
                 "SessionOrder",
-                f"{what} that sees index {operation.must_see}, which its client had been shown before it began",
+                f"{what} that sees index {begun.must_see}, which its client had been shown before it began",
                 f"{what} that saw no more than index {saw}",
             )
-        began, ended = operation.began, event.get("at")
-        if began is not None:
-            self._clock(began[0]).began(began[1], saw)
+        if begun.began is not None:
+            clock, began = begun.began
+            self._clock(clock).began(began, saw)
+
+    def _in_order(self, operation: Operation, event: Event, saw: int) -> None:
+        """Guards SessionOrder, RealTimeOrder and NewestVersion, for one that was answered."""
+        self._saw(operation.begun, saw)
+        ended = event.get("at")
         if ended is not None:
             self._clock(ended[0]).ended(ended[1], event["index"])
         if not operation.read:
