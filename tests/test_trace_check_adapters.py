@@ -354,6 +354,54 @@ def test_a_vote_that_was_counted_cannot_be_lost_in_a_crash(tmp_path: Path) -> No
     assert refused(group, "etcd-raft", tmp_path) == "NothingForgotten"
 
 
+def test_a_vote_that_a_restart_shows_is_for_who_stands(tmp_path: Path) -> None:
+    group = Etcd("1 2 3")
+    voter = group.nodes["3"]
+    voter.term, voter.vote = 2, "1"
+    group.start(voter)
+    assert refused(group, "etcd-raft", tmp_path) == "CampaignHeard"
+
+
+def test_a_vote_that_a_restart_shows_goes_to_no_shorter_log(tmp_path: Path) -> None:
+    group = Etcd("1 2 3")
+    group.elect("1", "2")
+    group.settle("1", 1, "2 3")
+    group.append("1")
+    group.replicate("1", "3")
+    group.stand("2")
+    voter = group.nodes["3"]
+    voter.term, voter.vote = group.nodes["2"].term, "2"
+    group.start(voter)
+    line = len(group.lines)
+    group.heard_vote(group.nodes["2"], voter)
+    group.lead("2")
+    assert refused(group, "etcd-raft", tmp_path, line) == "UpToDate"
+
+
+def test_a_vote_that_a_restart_shows_is_counted(tmp_path: Path) -> None:
+    group = Etcd("1 2 3")
+    group.stand("1")
+    voter = group.nodes["3"]
+    voter.term, voter.vote = group.nodes["1"].term, "1"
+    group.start(voter)
+    group.heard_vote(group.nodes["1"], voter)
+    group.lead("1")
+    assert judged(group, "etcd-raft", tmp_path).verdict is Verdict.HOLDS
+
+
+def test_a_vote_from_before_the_trace_began(tmp_path: Path) -> None:
+    group = Etcd("1 2 3", given=False)
+    group.lines.clear()
+    for node in group.nodes.values():
+        node.term = 2
+        node.vote = "2" if node.name == "1" else None
+        group.start(node)
+    group.heard_vote(group.nodes["2"], group.nodes["1"])
+    result = judged(group, "etcd-raft", tmp_path)
+    assert result.verdict is Verdict.INCOMPLETE
+    assert "it has voted for 2 in term 2" in result.missing[0]
+
+
 def test_a_term_in_which_others_heard_a_node_cannot_be_lost_in_a_crash(tmp_path: Path) -> None:
     group = Etcd("1 2 3")
     group.elect("1", "3")

@@ -32,6 +32,8 @@ class Judge:
             member = group.members[name] = Member(name, group.frontends.initial)
             if last != committed:
                 raise Incomplete(f"earlier traces of {name}: of its first {last} entries {committed} are committed")
+            if vote is not None:
+                raise Incomplete(f"earlier traces of {name}: it has voted for {vote} in term {term}")
             if last:
                 self._begin_with(member, last)
         else:
@@ -42,7 +44,8 @@ class Judge:
         member.incarnation += 1
         member.term = term
         if vote is not None:
-            group.election(term).votes.setdefault(name, vote)
+            # It may have been cast shortly before a crash, so that no line tells of it.
+            self.grant(name, term, vote, self.standing(name))
 
     def bootstrap(self, name: str, last: int) -> None:
         """A node writes the entries with which every first node begins, without having heard of anybody."""
