@@ -188,6 +188,19 @@ def test_an_edit_that_only_moves_the_fault_says_so(tmp_path: Path) -> None:
     assert found.nearest.without == "GrantsCited refuses n2's Win of term 1 (n2.1-00000001.ndjson:3)"
 
 
+def test_lines_are_those_of_the_part_that_an_event_is_in(tmp_path: Path) -> None:
+    story = Story("n1", "n2", "n3")
+    story.campaign("n1")
+    story.grant("n2", "n1")
+    story.campaign("n3", term=1)
+    story.grant("n2", "n3")
+    file = story.save(tmp_path) / "n2.1-00000001.ndjson"
+    first, second, third = file.read_text().splitlines(keepends=True)
+    file.write_text(first)
+    file.with_name("n2.1-00000001.1.ndjson").write_text(second + third)
+    assert first_of(explained(tmp_path)).startswith("without n2's Grant of term 1 (n2.1-00000001.1.ndjson:1)")
+
+
 def test_nothing_single_helps(tmp_path: Path) -> None:
     def short_log(story: Story) -> None:
         story.lead("n1", "n2")

@@ -17,7 +17,7 @@ from collections.abc import Collection
 from trace_check.explaining.piece import Key, Piece, Places, age, causal_order, cites, key
 from trace_check.schema import Event
 
-LEGEND = "numbers: lines of a node's file; t2: term 2; 3@1: the log ends at index 3, of term 1; e1: epoch 1"
+LEGEND = "numbers: lines of a node's file, all parts in one; t2: term 2; 3@1: the log ends at 3, of term 1; e1: epoch 1"
 NARROWEST = 16
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from trace_check.explaining.piece import CITATIONS, LISTS_OF_CITATIONS, File, Key, Piece, age, cites, key, merged_after
+from trace_check.read import Source
 from trace_check.schema import CLIENT_EVENTS, Event, Reference
 
 # Stands for a field that is left out.
@@ -92,12 +94,17 @@ class Edit:
         return {name: value for name, value in event.items() if value is not GONE}
 
 
+def place(source: Source, seq: int) -> str:
+    """The file of an event, without its directory, and the line."""
+    return Path(source.line(seq)).name
+
+
 class Describe:
     """Events and values in words."""
 
-    def __init__(self, events: dict[Key, Event], files: dict[File, str]) -> None:
+    def __init__(self, events: dict[Key, Event], sources: dict[File, Source]) -> None:
         self._events = events
-        self._files = files
+        self._sources = sources
 
     def event(self, at: Key) -> str:
         """An event by node, name, term and line."""
@@ -108,8 +115,9 @@ class Describe:
         return f"{at[0]}'s {event['event']}{term} ({self.line(at)})"
 
     def line(self, at: Key) -> str:
-        """File and line."""
-        return f"{self._files.get(at[:2], '.'.join(at[:2]))}:{at[2]}"
+        """File and line; of an incarnation that has several files, the one where the event is."""
+        source = self._sources.get(at[:2])
+        return f"{'.'.join(at[:2])}:{at[2]}" if source is None else place(source, at[2])
 
     def change(self, event: Event, fields: dict[str, Any]) -> str:
         """What an event says otherwise."""

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from trace_check.explaining.diagram import LEGEND, draw
-from trace_check.explaining.edits import Describe
+from trace_check.explaining.edits import Describe, place
 from trace_check.explaining.nearest import Helps, Nearest, Search, break_circle
 from trace_check.explaining.piece import (
     Piece,
@@ -127,9 +127,9 @@ class _Violation:
         self._whole = load(directory, allow_gaps=allow_gaps) if small else None
         where = violation.where
         self._refused: Event | None = first_read(where, self._read) if where else None
-        files = {(s.node, s.inc): s.path.name for s in replayed.sources}
+        sources = {(s.node, s.inc): s for s in replayed.sources}
         events = {key(e): e for e in events_of(self._whole if self._whole is not None else self._read)}
-        self._describe = Describe(events, files)
+        self._describe = Describe(events, sources)
 
     def explained(self) -> Explanation:
         """Everything."""
@@ -252,7 +252,7 @@ def _ends(replayed: Replayed) -> Iterator[str]:
     for source in last.values():
         event = source.event(source.consumed)["event"]
         how = f"judged up to here: {_waits_for(stuck[source])}" if source in stuck else "judged to its end"
-        yield f"{source.path.name}:{source.consumed} ({event}), {how}"
+        yield f"{place(source, source.consumed)} ({event}), {how}"
     for source in replayed.sources:
         if not source.consumed:
             why = f": {_waits_for(stuck[source])}" if source in stuck else ""
