@@ -98,13 +98,13 @@ class Trace:
 
     def lives(self, node: str) -> list[list[Event]]:
         """A node's incarnations, in order."""
-        incs = sorted((inc for name, inc in self.files if name == node), key=lambda inc: (_counter(inc), inc))
+        incs = sorted((inc for name, inc in self.files if name == node), key=lambda inc: (counter(inc), inc))
         return [self.files[node, inc] for inc in incs]
 
     def before(self, event: Event) -> list[Event]:
         """The events of the node up to and without this one, over all its incarnations."""
         lives = self.lives(event["node"])
-        earlier = [e for life in lives if _counter(life[0]["inc"]) < _counter(event["inc"]) for e in life]
+        earlier = [e for life in lives if counter(life[0]["inc"]) < counter(event["inc"]) for e in life]
         return earlier + self.file(event)[: event["seq"] - 1]
 
     def cited(self, reference: Ref) -> Event:
@@ -322,13 +322,14 @@ def voters(members: list[list[str]]) -> list[str]:
     return [node for node, part, _ in members if part == "voter"]
 
 
-def _counter(inc: str) -> int:
+def counter(inc: str) -> int:
+    """The part of an incarnation that grows at every start."""
     return int(inc.partition("-")[0])
 
 
 def order(reference: Ref) -> tuple[int, int]:
     """References to one node compare by this."""
-    return _counter(reference[1]), reference[2]
+    return counter(reference[1]), reference[2]
 
 
 def ref(event: Event) -> Ref:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
-from doctor import Event, Trace, doctored, name, ref
+from doctor import Event, Trace, counter, doctored, name, ref
 
 
 def _restarts(t: Trace) -> list[tuple[Event, Event]]:
     """Every Start after the first of its node, with the last event of the incarnation before."""
     nodes = sorted({e["node"] for e in t.events("Start")})
     return [(after[0], before[-1]) for n in nodes for before, after in zip(t.lives(n), t.lives(n)[1:], strict=False)]
+
+
+def _all_kept(t: Trace) -> bool:
+    """Whether every incarnation that was counted is there, so that none can explain what a Start shows."""
+    lives = [t.lives(n) for n in sorted({e["node"] for e in t.events("Start")})]
+    return all(counter(b[0]["inc"]) == counter(a[0]["inc"]) + 1 for life in lives for a, b in pairwise(life))
 
 
 def _end(t: Trace) -> None:
@@ -58,7 +65,7 @@ def vote_for_one_who_did_not_stand(t: Trace, rng: random.Random) -> str | None:
         for v in t.voters
         if v != s["node"] and (s["term"], v) not in stood
     ]
-    if not found:
+    if not found or not _all_kept(t):
         return None
     start, start["vote"] = rng.choice(found)
     _end(t)
@@ -78,7 +85,7 @@ def _nobody_since(t: Trace, start: Event) -> tuple[Event, int] | None:
 def entries_forgotten(t: Trace, rng: random.Random) -> str | None:
     """What was stored is there after a restart, unless a later leader has replaced it; here there was none."""
     found = [(s, last) for s, _ in _restarts(t) if (last := _nobody_since(t, s)) and last[0]["last"]]
-    if not found:
+    if not found or not _all_kept(t):
         return None
     start, (store, _) = rng.choice(found)
     log = t.log((store["last"], store["last_term"]))
@@ -100,7 +107,7 @@ def entries_of_a_loser(t: Trace, rng: random.Random) -> str | None:
                 theirs = t.log((rule.last, term)) if rule.appends and term < last[1] else mine
                 if theirs[: len(mine)] != mine and mine[: len(theirs)] != theirs:
                     found.append((start, rule.appends[-1]))
-    if not found:
+    if not found or not _all_kept(t):
         return None
     start, append = rng.choice(found)
     start["last"], start["last_term"], start["digest"] = append["last"], append["term"], append["digest"]
@@ -112,7 +119,7 @@ def entries_of_a_loser(t: Trace, rng: random.Random) -> str | None:
 def entries_that_nobody_wrote(t: Trace, rng: random.Random) -> str | None:
     """A leader traces its Append before it sends it, so no disk holds more than it has traced."""
     found = [(s, term) for s, _ in _restarts(t) for term in t.rules() if term <= s["term"]]
-    if not found:
+    if not found or not _all_kept(t):
         return None
     start, term = rng.choice(found)
     start["last"], start["last_term"] = t.rules()[term].last + rng.randint(1, 3), term

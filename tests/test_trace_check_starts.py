@@ -93,6 +93,61 @@ def test_who_is_no_voter_may_have_voted_in_an_election_that_all_voters_have_left
     assert result.verdict is Verdict.HOLDS, (result.violation, result.missing)
 
 
+# --- an incarnation that was counted and is not there ---
+
+
+@in_any_order
+def test_the_candidacy_may_be_in_an_incarnation_of_which_nothing_was_kept(seed: int | None, tmp_path: Path) -> None:
+    story = Story("n1", "n2", "n3")
+    story.start("n2")
+    story.campaign("n2")
+    n1 = story.person("n1")
+    n1.term, n1.vote = 1, "n2"
+    story.start("n1")
+    story.start("n2")
+    story.campaign("n2")
+    for name in ("n1", "n2", "n3"):
+        story.exit(name)
+    assert judged(story, tmp_path / "whole", seed).verdict is Verdict.HOLDS
+    del story.files["n2", "2-00000002"]
+    result = judged(story, tmp_path / "cut", seed)
+    assert result.verdict is Verdict.INCOMPLETE, result.violation
+    assert "the Campaign of n2 in term 1" in result.missing[0]
+
+
+@in_any_order
+def test_but_not_if_its_node_was_in_no_such_term_then(seed: int | None, tmp_path: Path) -> None:
+    story = Story("n1", "n2", "n3")
+    story.person("n2").counter += 1
+    story.start("n2")
+    story.campaign("n2", 2)
+    n1 = story.person("n1")
+    n1.term, n1.vote = 1, "n2"
+    story.start("n1")
+    result = judged(story, tmp_path, seed)
+    assert result.violation is not None, result.missing
+    assert result.violation.rule == "CampaignHeard"
+
+
+@in_any_order
+def test_so_may_the_leadership_of_the_node_itself(seed: int | None, tmp_path: Path) -> None:
+    """n1 is the only voter that is left, and its second incarnation, which led, is missing."""
+    story = Story("n1", "n2")
+    story.lead("n1", "n2")
+    story.replicate("n1", "n2")
+    story.change("n1", "n2", "none", "n1")
+    commit_by(story, "n1")
+    story.campaign("n2", 5)
+    story.start("n1")
+    story.lead("n1")
+    story.start("n1")
+    assert judged(story, tmp_path / "whole", seed).verdict is Verdict.HOLDS
+    del story.files["n1", "2-00000002"]
+    result = judged(story, tmp_path / "cut", seed)
+    assert result.verdict is Verdict.INCOMPLETE, result.violation
+    assert "the leader who made entry 4 of term 2" in result.missing[0], result.missing
+
+
 # --- how the group was set up, when no founder's first Start is there ---
 
 

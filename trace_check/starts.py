@@ -22,13 +22,15 @@ from trace_check.verdict import Refused
 class Wait:
     """Why a Start cannot be judged yet: what has not been seen, which nodes could show it, before leaving which term.
 
-    Without suppliers, nothing in this trace can.
+    Without suppliers, nothing in this trace can. What nobody shows may have been in an incarnation of theirs, or of the
+    node itself, that is not in the trace, if the node was in terms `since` to `term` then; none if `since` is None.
     """
 
     guard: str
     what: str
     suppliers: tuple[str, ...]
     term: int
+    since: int | None = None
 
 
 class Starts:
@@ -51,7 +53,7 @@ class Starts:
         if term < node.term or (term == node.vote_term and vote != node.vote):
             return None
         cluster, tree = self._cluster, self._cluster.tree
-        others = tuple(v for v in sorted(cluster.electorate) if v != node.name)
+        anybody = tuple(sorted(cluster.electorate))
         if (last, last_term) != (node.stored, node.stored_term):
             leader = tree.leaders.get(last_term)
             entry = f"entry {last} of term {last_term}, which {node.name} found in its log"
@@ -59,7 +61,7 @@ class Starts:
             if last_term > term or not made or (leader and leader.last < last and leader.node == node.name):
                 return None
             if last_term and leader is None:
-                return Wait("NothingForgotten", f"the leader who made {entry}", others, last_term)
+                return Wait("NothingForgotten", f"the leader who made {entry}", anybody, last_term, last_term)
             if leader is not None and leader.last < last:
                 return Wait("NothingForgotten", f"the Append of {entry}", (leader.node,), last_term)
             # What later leaders all hold: none of them can have replaced it or had anything else in its place.
@@ -69,17 +71,18 @@ class Starts:
                 since = _since(node)
                 if term > since and not tree.is_prefix(last, last_term, *settled):
                     what = f"a leader of terms {since} to {term} who had another entry up to {last}"
-                    return Wait("NothingForgotten", what, others, term)
+                    return Wait("NothingForgotten", what, anybody, term, since)
             elif self._under(node, term, last, last_term) is None and tree.comparable(last, last_term, *settled):
-                what = f"a leader of terms {max(node.stored_under, node.term)} to {term} whose log has {entry}"
-                return Wait("NothingForgotten", what, others, term)
+                since = max(node.stored_under, node.term)
+                what = f"a leader of terms {since} to {term} whose log has {entry}"
+                return Wait("NothingForgotten", what, anybody, term, since)
         uncommitted = images.not_committed(cluster, node, event) if tree.exists(last, last_term) else None
         if uncommitted is not None:
-            return Wait("ImageCommitted", uncommitted, others, term)
+            return Wait("ImageCommitted", uncommitted, anybody, term, last_term)
         silent = vote is not None and vote != node.name and term != node.vote_term
         if silent and (term, vote) not in cluster.ballots.stood:
             what = f"the Campaign of {vote} in term {term}, for whom {node.name} has voted"
-            return Wait("CampaignHeard", what, (vote,), term)
+            return Wait("CampaignHeard", what, (vote,), term, term)
         return None
 
     def start(self, source: Source, event: Event) -> None:

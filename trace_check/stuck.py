@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from trace_check.nodes import Cluster
 from trace_check.read import Source
@@ -46,8 +47,10 @@ def _helpers(blocked: Blocked, cluster: Cluster) -> list[Source]:
     """The incarnations of which any, by going on, could end the wait."""
     if blocked.reference is not None:
         return [_at_work(blocked.reference[0], cluster)]
-    assert blocked.wait is not None
-    return [_at_work(name, cluster) for name in blocked.wait.suppliers if _may_supply(name, blocked.wait, cluster)]
+    wait, own = blocked.wait, blocked.source.node
+    assert wait is not None
+    others = (name for name in wait.suppliers if name != own)
+    return [_at_work(name, cluster) for name in others if _may_supply(name, wait, cluster)]
 
 
 def _may_supply(name: str, wait: Wait, cluster: Cluster) -> bool:
@@ -73,7 +76,9 @@ def _missing(blocked: Blocked, cluster: Cluster) -> str | None:
             return f"the end of {target.parts[-1].path}, which stops at event {target.consumed}: {who} of {target}"
         return None
     assert wait is not None
-    if not wait.suppliers or any(_ends_early(name, wait, cluster) for name in wait.suppliers):
+    if not wait.suppliers or any(
+        _ends_early(name, wait, cluster) or _left_out(name, wait, cluster) for name in wait.suppliers
+    ):
         return f"{wait.what} ({place}, the Start of {source})"
     return None
 
@@ -84,6 +89,24 @@ def _ends_early(name: str, wait: Wait, cluster: Cluster) -> bool:
     if node is None:
         return True
     return all(s.finished for s in cluster.sources_of(name)) and not node.ended and node.term <= wait.term
+
+
+def _left_out(name: str, wait: Wait, cluster: Cluster) -> bool:
+    """Whether it may be in an incarnation of a supplier that was counted, of which nothing was kept."""
+    if wait.since is None:
+        return False
+    for before, after in pairwise(cluster.sources_of(name)):
+        if after.counter > before.counter + 1 and before.finished and before.consumed:
+            left, came = before.event(before.consumed)["term"], _first_term(after)
+            if left <= wait.term and (came is None or came >= wait.since):
+                return True
+    return False
+
+
+def _first_term(source: Source) -> int | None:
+    """The term that a Start shows, judged or not; None if it has not been read."""
+    start = source.event(1) if source.consumed else next(iter(source.batch), None)
+    return start["term"] if start is not None else None
 
 
 def _violation(doomed: Sequence[Blocked], helpers: dict[Source, list[Source]]) -> Violation | None:
