@@ -79,6 +79,22 @@ def test_a_vote_that_nobody_can_have_asked_for_is_refused_whatever_was_waited_fo
 
 
 @in_any_order
+def test_a_log_that_nobody_made_is_refused_whether_or_not_the_vote_was_asked_for_yet(
+    seed: int | None, tmp_path: Path
+) -> None:
+    story = Story("n1", "n2", "n3")
+    story.campaign("n3")
+    story.hear("n2", "n3")
+    story.campaign("n2")
+    n1 = story.person("n1")
+    n1.term, n1.vote, n1.log, n1.durable = 1, "n2", [2], 1
+    story.start("n1")
+    result = judged(story, tmp_path, seed)
+    assert result.violation is not None, result.missing
+    assert result.violation.rule == "NothingForgotten"
+
+
+@in_any_order
 def test_who_is_no_voter_may_have_voted_in_an_election_that_all_voters_have_left(
     seed: int | None, tmp_path: Path
 ) -> None:

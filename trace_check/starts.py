@@ -103,8 +103,12 @@ class Starts:
         term, vote, last, last_term = event["term"], event["vote"], event["last"], event["last_term"]
         if term < node.term:
             raise Refused("TermMonotonic", f"term {node.term} or later, where {node.name} was", f"term {term}")
+        if term == node.vote_term and vote != node.vote:
+            cast = f"the vote for {node.vote} that {node.name} cast in term {term}"
+            raise Refused("NothingForgotten", cast, f"vote {vote}")
+        if vote == node.name and term != node.vote_term:
+            cluster.may_stand(node, term)
         images.found(cluster, node, event)
-        self._vote(node, term, vote)
         self._log(node, term, last, last_term)
         images.start(cluster, node, event)
         if event["voters"] or last or node.name in cluster.founding.members:
@@ -112,6 +116,11 @@ class Starts:
         if "members" in event:
             cluster.same_members(event["members"], last, last_term)
         cluster.digests.check(last, last_term, event["digest"])
+        if vote is not None and term != node.vote_term:
+            # Cast and durable, but the crash came before its line: a silent step. Whose Campaign has been waited for
+            # only if the log is in order.
+            cluster.ballots.vote(term, node.name, vote)
+            node.vote_term, node.vote = term, vote
         cluster.frontend(node, "Start")
         node.source, node.started, node.ended = source, True, False
         node.term = term
@@ -138,20 +147,6 @@ class Starts:
         if node.started and disk != node.disk:
             raise Refused("SameDisk", f"disk {node.disk}, on which {node.name} was before", f"disk {disk}")
         node.disk = disk
-
-    def _vote(self, node: Node, term: int, vote: str | None) -> None:
-        cluster = self._cluster
-        if term == node.vote_term:
-            if vote != node.vote:
-                raise Refused(
-                    "NothingForgotten", f"the vote for {node.vote} that {node.name} cast in term {term}", f"vote {vote}"
-                )
-        elif vote is not None:
-            # Cast and durable, but the crash came before its line: a silent step.
-            if vote == node.name:
-                cluster.may_stand(node, term)
-            cluster.ballots.vote(term, node.name, vote)
-            node.vote_term, node.vote = term, vote
 
     def _forgets(self, node: Node, last: int, last_term: int) -> bool:
         """Whether a log is a proper beginning of what the node had stored."""
