@@ -236,6 +236,22 @@ def test_end_of_an_earlier_incarnation_is_missed_also_by_who_has_heard_of_a_late
     assert f"n3.1-00000001.ndjson, which stops at event {end}" in result.missing[0], result.missing
 
 
+def test_what_is_cited_may_be_in_a_file_that_is_missing_between_two_others(tmp_path: Path) -> None:
+    """n3 has heard of n2's third incarnation, and cites a Commit of the second one."""
+    story = Story("n1", "n2", "n3")
+    story.lead("n1", "n2", "n3")
+    story.start("n2")
+    commit = story.ref(story.learn("n2", "n1"))
+    story.start("n2")
+    story.hear("n3", "n2")
+    story._commit("n3", 1, leader_commit=commit)
+    assert story.judge(tmp_path / "whole").verdict is Verdict.HOLDS
+    del story.files["n2", "2-00000002"]
+    result = story.judge(tmp_path / "cut")
+    assert result.verdict is Verdict.INCOMPLETE, result.violation
+    assert result.missing[0].startswith("the file of n2 2-00000002: event 4 of n3"), result.missing
+
+
 def test_traces_that_do_not_begin_at_the_beginning(tmp_path: Path) -> None:
     story = told()
     story.start("n3")

@@ -17,7 +17,7 @@ from trace_check.nodes import Cluster
 from trace_check.read import RANK, Source
 from trace_check.starts import Starts, Wait
 from trace_check.stuck import Blocked
-from trace_check.verdict import BadInput, Counts, Coverage, Failover
+from trace_check.verdict import BadInput, Counts, Coverage, Failover, NotThere
 
 # Events of one file in a row, at most: files that run side by side find what they cite in chunks still at hand. Where a
 # chunk ends has no say, so that files cut into parts have the order of whole ones.
@@ -173,7 +173,13 @@ class Merge:
                         if code > heard[node]:
                             heard[node] = code
                 source.consumed = seq = seq + 1
-                handlers[event["event"]](source, event)
+                try:
+                    handlers[event["event"]](source, event)
+                except NotThere as missing:
+                    # It has not been judged, and never will be: whoever comes after a later one comes too late.
+                    source.consumed, source.waiting_for = seq - 1, missing.reference
+                    yield
+                    raise
                 if seq in awaited:
                     ready.extend(awaited.pop(seq))
                 if not seq % turn:

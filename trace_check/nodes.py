@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 from trace_check.configuration import Configuration
 from trace_check.read import Source
-from trace_check.schema import Event, Reference
+from trace_check.schema import Event, Reference, parse_incarnation
 from trace_check.tree import Leader, LogTree
-from trace_check.verdict import Refused
+from trace_check.verdict import NotThere, Refused
 from trace_check.views import Ballots, Fencing, Frontends
 
 Views = tuple[Ballots, Fencing, Frontends]
@@ -199,12 +199,17 @@ class Cluster:
     def cited(
         self, guard: str, source: Source, reference: Reference, wanted: str, term: int | None, *others: str
     ) -> Event:
-        """The event a reference names: it must exist, have been heard, and be of that kind, or others, and term."""
+        """The event a reference names: it must exist, have been heard, and be of that kind, or others, and term.
+
+        Raises NotThere if it may be in an incarnation that is not in the trace.
+        """
         node, inc, seq = reference
         try:
             of = self.incarnations[node][inc]
         except KeyError:
             of = None
+            if self._left_out(node, inc, source):
+                raise NotThere(reference) from None
         # Heard, or earlier in the same file. Who has heard of a later incarnation has not heard of what is not there.
         if of is None or (
             seq >= source.consumed if of is source else seq > of.consumed or of.base + seq > source.heard.get(node, 0)
@@ -239,6 +244,15 @@ class Cluster:
         if not self.tree.comparable(last, last_term, node.committed, node.committed_term):
             known = f"entry {node.committed} of term {node.committed_term}, which {node.name} knows committed"
             raise Refused("CommitAgrees", f"a log with {known}", f"one that ends at {last} of term {last_term}")
+
+    def _left_out(self, name: str, inc: str, source: Source) -> bool:
+        """Whether an incarnation is not there but lies between two of its node, of which the later was heard."""
+        counter, _ = parse_incarnation(inc) or (0, "")
+        heard = source.heard.get(name, 0)
+        return any(
+            before.counter < counter < after.counter and heard > after.base
+            for before, after in pairwise(self.sources_of(name))
+        )
 
     def frontend(self, node: Node, action: str) -> None:
         """One step of the node's frontend."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 
 class BadInput(Exception):
@@ -48,6 +49,14 @@ class Refused(Exception):
         self.step = step
         # Set when it is not the event being judged at the moment.
         self.where: Where | None = None
+
+
+class NotThere(Exception):
+    """Raised where an event cites one of an incarnation that was counted, and of which nothing was kept."""
+
+    def __init__(self, reference: list[Any]) -> None:
+        super().__init__(reference)
+        self.reference = reference
 
 
 @dataclass(frozen=True, slots=True)
