@@ -184,6 +184,31 @@ def test_a_killed_leader_loses_nothing(cluster: Cluster, client: Client) -> None
     cluster.judge()
 
 
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_leader_that_hangs_leaves_a_client_time_to_ask_its_successor(cluster: Cluster, connected: bool) -> None:
+    cluster.start(*NODES)
+    old = cluster.leader()
+    others = [address for node, address in cluster.address.items() if node != old]
+    trace = cluster.directory / "trace"
+    with Client(
+        [cluster.address[old], *others], cluster.secret, cluster=cluster.name, trace_dir=trace, timeout=6.0
+    ) as client:
+        if connected:
+            cluster.promised[client.append(b"before", key="before").index] = b"before"
+        cluster.processes[old].send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        cluster.promised[client.append(b"meanwhile", key="meanwhile").index] = b"meanwhile"
+        assert b"meanwhile" in [entry.data for entry in client.linearizable_read()]
+        assert time.monotonic() - began < 5.5
+    cluster.processes[old].send_signal(signal.SIGCONT)
+    assert cluster.processes[old].wait(PATIENCE) == Exit.LOST_LEADERSHIP
+    cluster.start(old)
+    cluster.follows(old)
+    cluster.everywhere()
+    cluster.stop()
+    cluster.judge()
+
+
 def test_a_client_with_keys_is_never_in_doubt_and_writes_nothing_twice(cluster: Cluster, client: Client) -> None:
     cluster.start(*NODES)
     written: dict[int, bytes] = {}

@@ -141,7 +141,7 @@ class Client:
             request = {**request, "idempotency": f"{self._name}/{idempotency}"}
         op = self._invoke("w", **fields)
         try:
-            reply = self._ask_leader(request, ambiguous=True)
+            reply = self._ask_leader(request, ambiguous=True, repeatable=idempotency is not None)
         except OutcomeUnknown as error:
             self._say("Unknown", op=op, error=str(error))
             raise
@@ -163,7 +163,7 @@ class Client:
         """
         op = self._invoke("r", kind="read", **_key(key))
         try:
-            reply = self._ask_leader(request, ambiguous=False)
+            reply = self._ask_leader(request, ambiguous=False, repeatable=True)
         except (_NoLeader, RequestRefused) as error:
             self._say("Fail", op=op, error=str(error))
             raise Unreachable(str(error)) from error
@@ -179,10 +179,13 @@ class Client:
         self._say("Invoke", op=op, **fields)
         return op
 
-    def _ask_leader(self, request: dict[str, object], *, ambiguous: bool) -> dict[str, object]:
+    def _ask_leader(
+        self, request: dict[str, object], *, ambiguous: bool, repeatable: bool = False
+    ) -> dict[str, object]:
         """The leader's reply. Raises _NoLeader, RequestRefused, and OutcomeUnknown if the request is `ambiguous`.
 
-        It is when it matters whether a request that nobody answered was carried out.
+        It is when it matters whether a request that nobody answered was carried out. One that is `repeatable` is asked
+        of another when half of the time that is left has passed without an answer.
         """
         deadline = time.monotonic() + self._timeout
         pause = PAUSE_MIN
@@ -191,8 +194,11 @@ class Client:
         while True:
             hinted = self._leader
             for address in self._places():
+                # A node that hangs, or whose machine is gone, leaves time to ask another.
+                half = max((deadline - time.monotonic()) / 2, PAUSE_MAX)
+                answer = half if repeatable else self._timeout
                 try:
-                    reply = self._request(address, request, ambiguous=ambiguous)
+                    reply = self._request(address, request, ambiguous=ambiguous, connect=half, answer=answer)
                 except Unreachable as error:
                     reason = str(error)
                     continue
@@ -311,15 +317,31 @@ class Client:
         """
         self.ask(address, {"op": "fault", **fault})
 
-    def _request(self, address: str, body: dict[str, object], *, ambiguous: bool = False) -> dict[str, object]:
-        """One request and its reply. Raises Unreachable; OutcomeUnknown if `ambiguous` and it may have been read."""
+    def _request(
+        self,
+        address: str,
+        body: dict[str, object],
+        *,
+        ambiguous: bool = False,
+        connect: float | None = None,
+        answer: float | None = None,
+    ) -> dict[str, object]:
+        """One request and its reply. Raises Unreachable; OutcomeUnknown if `ambiguous` and it may have been read.
+
+        It takes `connect` seconds at most to connect and `answer` for the answer (None: the client's timeout).
+        """
+        connect = self._timeout if connect is None else connect
+        answer = self._timeout if answer is None else answer
+        known = address in self._connections
         try:
             try:
-                reply = self._connection(address).request(body)
+                reply = self._connection(address, connect).request(body, answer)
             except ConnectionFailed:
+                if not known:
+                    raise
                 # It was open before, and the node has hung up meanwhile; nothing was sent.
                 self._forget(address)
-                reply = self._connection(address).request(body)
+                reply = self._connection(address, connect).request(body, answer)
         except (ConnectionFailed, HandshakeRefused) as error:
             self._forget(address)
             raise Unreachable(str(error)) from error
@@ -333,7 +355,7 @@ class Client:
                 self._outbox.heard(Ref(node, inc, seq))
         return reply
 
-    def _connection(self, address: str) -> ClientConnection:
+    def _connection(self, address: str, timeout: float) -> ClientConnection:
         """The connection to an address, opened if there is none. Raises ConnectionFailed, HandshakeRefused."""
         connection = self._connections.get(address)
         if connection is None:
@@ -343,7 +365,7 @@ class Client:
                 secret=self._secret,
                 name=self._name,
                 inc=self._inc,
-                timeout=self._timeout,
+                timeout=timeout,
                 certificates=self._certificates,
             )
         return connection

@@ -50,6 +50,7 @@ class ClientConnection:
         self._timeout = timeout
         self._reader = FrameReader()
         self._number = 0
+        deadline = time.monotonic() + timeout
         try:
             self._socket = socket.create_connection(address, timeout)
         except (OSError, ValueError) as error:  # ValueError: a host that no name server could be asked for
@@ -59,7 +60,6 @@ class ClientConnection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             role: Literal["node", "client"] = "client" if disk is None else "node"
             dialer = Dialer(Hello(cluster, name, inc, role, disk=disk), secret)
-            deadline = time.monotonic() + timeout
             self._send(dialer.hello)
             while dialer.peer is None:
                 reply = dialer.receive(self._next(LIMIT, deadline))
@@ -78,8 +78,8 @@ class ClientConnection:
             self.close()
             raise ConnectionFailed(f"{self._address} did not finish the handshake: {error}") from error
 
-    def request(self, body: dict[str, object]) -> dict[str, object]:
-        """Send a request and wait for its answer, at most `timeout` seconds.
+    def request(self, body: dict[str, object], timeout: float | None = None) -> dict[str, object]:
+        """Send a request and wait for its answer, at most `timeout` seconds (None: as long as for connecting).
 
         Raises ConnectionFailed if nothing was sent, RequestUnanswered if no answer came (the connection is closed
         then), FrameError if the request is too large.
@@ -89,9 +89,10 @@ class ClientConnection:
         if len(data) > MAX_FRAME:
             raise FrameError(f"a request of {len(data)} bytes where at most {MAX_FRAME} are allowed: make it smaller")
         self._refuse_if_gone()
-        deadline = time.monotonic() + self._timeout
+        timeout = self._timeout if timeout is None else timeout
+        deadline = time.monotonic() + timeout
         try:
-            self._socket.settimeout(self._timeout)
+            self._socket.settimeout(timeout)
             self._send(data)
             answer = decode_json(self._next(MAX_FRAME, deadline))
             match answer:
