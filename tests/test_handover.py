@@ -45,6 +45,17 @@ def test_a_leader_hands_over_to_whom_it_is_told(cluster: Cluster, client: Client
     cluster.judge()
 
 
+def test_whoever_is_asked_the_leader_chooses_its_heir(cluster: Cluster) -> None:
+    cluster.start(*NODES)
+    old = cluster.leader()
+    follower = next(node for node in NODES if node != old)
+    with Client([cluster.address[follower]], cluster.secret, timeout=PATIENCE) as client:
+        assert client.transfer() in NODES
+    assert cluster.processes[old].wait(PATIENCE) == Exit.HANDED_OVER
+    cluster.stop()
+    cluster.judge()
+
+
 @pytest.mark.parametrize("old", [None, 1], ids=["restart", "upgrade"])
 def test_nodes_are_restarted_one_after_the_other_under_a_writing_client(
     cluster: Cluster, client: Client, old: int | None

@@ -458,8 +458,9 @@ class Node:
 
     def _transfer(self, request: ClientRequest, to: str | None, timeout: float, force: bool) -> None:
         """Begin to hand over; the reply comes when that is done, or has come to nothing."""
-        heir = to or self._best_heir()
         try:
+            self.frontend.demand_ready()  # another than the LEADER knows of no heir, but who leads
+            heir = to or self._best_heir()
             if heir is None:
                 raise ValueError(f"no other voter answers {self.name}: there is nobody to hand over to")
             self.frontend.hand_over(heir, timeout, force=force)
