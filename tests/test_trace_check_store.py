@@ -165,6 +165,7 @@ def test_runs_are_listed_for_people_and_programs(db: Path, capsys: pytest.Captur
         (2, "violation", "Frontend"),
     ]
     assert runs[0]["coverage"][0]["graph"] == "Ballot3"
+    assert "give no numbers with it" in complaint(capsys, "runs", "--db", db, "--json", "1", "2")
 
 
 def test_a_file_that_is_no_store_is_refused_before_anything_is_judged(

@@ -336,6 +336,7 @@ def test_clusters_of_one_directory_are_judged_one_by_one(
     assert main(["replay", str(tmp_path)]) == 2
     captured = capsys.readouterr()
     assert "cluster partial: INCOMPLETE" in captured.out
+    assert "More: trace-check explain DIR, with the traces of partial alone in DIR" in captured.out
     assert "trace-check: cluster broken: " in captured.err
     bad = told("bad")
     bad.ack("n1", 99, 99)["cluster"] = "bad"

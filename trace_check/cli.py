@@ -171,7 +171,7 @@ def _show_all(results: Mapping[str, Result | BadInput], *, as_json: bool) -> Non
         if isinstance(result, BadInput):
             print(f"trace-check: {name}{result}", file=sys.stderr)
         elif not as_json:
-            _show(f"{name}{report.as_text(result)}")
+            _show(f"{name}{report.as_text(result, alone=not several)}")
         elif not several:
             _show(report.as_json(result))
 
@@ -214,6 +214,8 @@ def _tlc(options: argparse.Namespace) -> int:
 def _runs(options: argparse.Namespace) -> int:
     if len(options.run_numbers) not in (0, 2):
         raise BadInput("give two runs to compare, or none to list them all")
+    if options.run_numbers and options.json:
+        raise BadInput("--json lists all runs: give no numbers with it")
     with Store(options.db) as store:
         if options.run_numbers:
             _show(runs.compared(store, *options.run_numbers))

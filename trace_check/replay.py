@@ -147,8 +147,8 @@ def replay(
     clusters = _by_cluster(found)
     if len(clusters) > 1:
         raise BadInput(
-            f"{directory}: traces of {len(clusters)} clusters, {', '.join(sorted(clusters))}: judge them one by one "
-            "with replay_all, or keep the traces of each cluster in a directory of its own"
+            f"{directory}: traces of {len(clusters)} clusters, {', '.join(sorted(clusters))}: `trace-check replay` "
+            "and replay_all judge them one by one; else keep the traces of each cluster in a directory of its own"
         )
     job = _Job(found, _loaded(graphs), allow_gaps, progress, jobs)
     (files,) = clusters.values()

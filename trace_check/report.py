@@ -38,9 +38,12 @@ def as_data(result: Result | BadInput) -> dict[str, Any]:
     return {**data, "verdict": result.verdict.value, "exit_code": result.verdict.exit_code}
 
 
-def as_text(result: Result) -> str:
-    """The verdict on the first line, what there is to explain, then the numbers."""
-    return "\n".join([headline(result), *_explanation(result), *_numbers(result), *_notes(result)])
+def as_text(result: Result, *, alone: bool = True) -> str:
+    """The verdict on the first line, what there is to explain, then the numbers.
+
+    Unless it is `alone`, there are traces of other clusters in its directory, which `explain` would not take.
+    """
+    return "\n".join([headline(result), *_explanation(result, alone=alone), *_numbers(result), *_notes(result)])
 
 
 def _place(where: Where) -> str:
@@ -60,12 +63,13 @@ def headline(result: Result) -> str:
     return f"HOLDS: {counts.events:,} events of {counts.nodes} nodes are a behaviour of the specification{far}"
 
 
-def _explanation(result: Result) -> Iterator[str]:
+def _explanation(result: Result, *, alone: bool) -> Iterator[str]:
     if result.violation is not None:
         yield from violation_of(result.violation)
     yield from missing_of(result)
     if result.verdict is not Verdict.HOLDS:
-        yield f"More: trace-check explain {result.directory}"
+        where = result.directory if alone else f"DIR, with the traces of {result.cluster} alone in DIR"
+        yield f"More: trace-check explain {where}"
 
 
 def missing_of(result: Result) -> Iterator[str]:
