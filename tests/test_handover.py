@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import threading
 
@@ -11,6 +12,7 @@ from test_three_processes import client as client  # a fixture
 from test_three_processes import cluster as cluster  # a fixture
 
 from hacoord.client import Client, RequestRefused
+from hacoord.journal import OutcomeUnknown
 from hacoord.net.frames import PROTOCOL
 from hacoord.node import Exit
 
@@ -52,6 +54,22 @@ def test_whoever_is_asked_the_leader_chooses_its_heir(cluster: Cluster) -> None:
     with Client([cluster.address[follower]], cluster.secret, timeout=PATIENCE) as client:
         assert client.transfer() in NODES
     assert cluster.processes[old].wait(PATIENCE) == Exit.HANDED_OVER
+    cluster.stop()
+    cluster.judge()
+
+
+def test_a_handover_that_nobody_answers_is_not_asked_of_the_successor(cluster: Cluster) -> None:
+    cluster.start(*NODES)
+    old = cluster.leader()
+    others = [node for node in NODES if node != old]
+    with Client([cluster.address[node] for node in (old, *others)], cluster.secret, timeout=3.0) as client:
+        client.status(cluster.address[old])
+        cluster.processes[old].send_signal(signal.SIGSTOP)
+        with pytest.raises(OutcomeUnknown):
+            client.transfer(timeout=1.0)
+    assert all(cluster.processes[node].poll() is None for node in others)
+    cluster.processes[old].send_signal(signal.SIGCONT)
+    cluster.processes[old].wait(PATIENCE)
     cluster.stop()
     cluster.judge()
 

@@ -274,11 +274,12 @@ class Client:
         """Have the LEADER hand its office over to another voter, and end; returns to whom it did.
 
         `to` None leaves the choice to the LEADER. It waits at most `timeout` seconds until the other has its whole log,
-        and goes on as before if that takes longer; with `force` it does not wait. Raises RequestRefused, Unreachable.
+        and goes on as before if that takes longer; with `force` it does not wait. Raises RequestRefused, Unreachable,
+        and OutcomeUnknown if nobody answered: its successor is not asked to hand over as well.
         """
         try:
             reply = self._ask_leader(
-                {"op": "transfer", "to": to, "timeout": float(timeout), "force": force}, ambiguous=False
+                {"op": "transfer", "to": to, "timeout": float(timeout), "force": force}, ambiguous=True
             )
         except _NoLeader as error:
             raise Unreachable(str(error)) from error
