@@ -130,6 +130,13 @@ def test_nobody_there(secret: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "not written" in said
 
 
+def test_a_group_is_reset_with_the_secret_and_no_token(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["reset-group", "n1", "--cluster", "c2", "--token-file", "token"])
+    assert ended.value.code == Exit.USAGE
+    assert "unrecognized arguments: --token-file" in capsys.readouterr().err
+
+
 def test_help_has_examples() -> None:
     for command in ("init", "serve", "status", "append", "read", "backup", "restore", "inspect", "reset-group"):
         asked = [sys.executable, "-m", "hacoord.commands.cli", command, "--help"]

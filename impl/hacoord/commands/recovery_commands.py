@@ -26,7 +26,7 @@ Credentials = Callable[[argparse.Namespace], tuple[bytes, Config]]
 
 
 def add_commands(add: AddCommand, connect: Connect, credentials: Credentials) -> list[argparse.ArgumentParser]:
-    """Add the commands; returns those that speak with nodes, and so take what a client takes.
+    """Add the commands; returns those that speak with nodes as a client, and so take what a client takes.
 
     `connect` makes the client that a command line describes, `credentials` reads its secret and configuration.
     """
@@ -61,7 +61,10 @@ def add_commands(add: AddCommand, connect: Connect, credentials: Credentials) ->
     resetting.add_argument("--node", metavar="NAME", help="its name there (the same)")
     resetting.add_argument("--address", metavar="HOST:PORT", help="where it listens (the same)")
     resetting.add_argument("--token", metavar="T", help="do it; without, only what would be done is shown")
-    return [saving, resetting]
+    # It asks as a node would: no token of a client does.
+    resetting.add_argument("--config", type=Path, metavar="FILE", help="settings, in TOML: tls and secret_file count")
+    resetting.add_argument("--secret-file", type=Path, metavar="FILE", help="the cluster's secret")
+    return [saving]
 
 
 def _failing(verb: Verb) -> Verb:
