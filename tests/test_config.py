@@ -95,6 +95,8 @@ def test_every_key_is_taken() -> None:
         ("[state_change]\nbackoff_min = 1\ndeadline = 1", ["backoff_min = 1", "less than state_change.deadline"]),
         ("[state_change]\nretries = 1.0", ["retries = 1.0", "a whole number", "0 to 1000000"]),
         ('listen = "h:1"\n[http]\nlisten = "h:1"', ["http.listen = 1", "another port"]),
+        ('listen = "0.0.0.0:1"', ["listen = 0.0.0.0:1", "on loopback"]),
+        ('tls = {cert="c", key="k", ca="a"}\nhttp.listen = "10.0.0.1:1"', ["http.listen = 10.0.0.1:1", "loopback"]),
         ('[log]\nformat = "xml"', ["log.format = 'xml'", 'one of "text", "json"']),
         ("[shutdown]\nnotice = -1", ["shutdown.notice = -1", "0 to 3600"]),
         ("[trace]\nrequired = 1", ["trace.required = 1", "true or false"]),

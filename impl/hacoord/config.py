@@ -13,6 +13,7 @@ refusal is a `ConfigError` with one line that names the key, the value and what 
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -300,6 +301,11 @@ def _check_relations(config: Config) -> None:
         )
     if config.http.listen is not None and config.http.listen == config.listen:
         raise ConfigError(f"http.listen = {config.http.listen[1]}: another port than that of listen is wanted")
+    unencrypted = {"listen": None if config.tls.cert else config.listen, "http.listen": config.http.listen}
+    for key, listen in unencrypted.items():
+        if listen is not None and _is_exposed(listen[0]):
+            why = "what is sent there is not encrypted"
+            raise ConfigError(f"{key} = {listen[0]}:{listen[1]}: an address on loopback is wanted, as {why}")
     if state_change.backoff_max < state_change.backoff_min:
         raise ConfigError(
             f"state_change.backoff_max = {state_change.backoff_max:g}: at least state_change.backoff_min "
@@ -308,6 +314,14 @@ def _check_relations(config: Config) -> None:
     files = (config.tls.cert, config.tls.key, config.tls.ca)
     if None in files and any(files):
         raise ConfigError("tls: cert, key and ca are wanted, all three: both ends show a certificate and check it")
+
+
+def _is_exposed(host: str) -> bool:
+    """Whether other machines can reach this address. A name is looked up when a node listens (net/port.py)."""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:
