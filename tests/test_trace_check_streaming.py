@@ -23,6 +23,7 @@ import trace_check.read
 from trace_check import BadInput, Result, Verdict, replay, replay_all
 from trace_check.cli import main
 from trace_check.follow import follow
+from trace_check.workers import Received, Sent
 
 ROOT = Path(__file__).resolve().parent.parent
 N1, N2 = "n1.1-00000001.ndjson", "n2.1-00000001.ndjson"
@@ -306,6 +307,19 @@ def test_many_sources_and_one_child(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         story.invoke(f"client{at}", "w")
     story.save(tmp_path)
     assert replay(tmp_path, jobs=2).verdict is Verdict.HOLDS
+
+
+def test_what_a_child_sends_once_comes_again_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trace_check.workers.KEPT", 5)
+    sent, received = Sent(), Received()
+    alike = [{"term": term} for term in range(4)]
+    anew = 0
+    for chunk in range(20):
+        events = [alike[(chunk + at) % 4] for at in range(6)] + [{"term": chunk}]
+        first, new, numbers = sent.pack(events)
+        anew += len(new)
+        assert received.unpack(first, new, numbers) == events
+    assert 20 + 4 < anew < 20 * 5
 
 
 # --- several clusters -------------------------------------------------------------------------------------------------

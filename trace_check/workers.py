@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,11 +22,54 @@ from typing import IO, Any
 from trace_check.decode import Chunk, Decoder, Lines, Reader, Texts
 from trace_check.parts import Part
 from trace_check.read import Source
+from trace_check.schema import Event
 from trace_check.verdict import BadInput
 
 # Chunks of one source to be had before they are asked for, and of all together.
 AHEAD = 2
-MOST = 1_000
+MOST = 200
+# Events that are kept at both ends, to be sent by their number when they come again.
+KEPT = 20_000
+
+
+Reply = tuple[Chunk | None, str | None, list[str], str | None]
+# The number of the first event that is sent now, those not sent before, and the numbers of all there are in a chunk.
+Packed = tuple[int, list[Event], bytes]
+
+
+class Sent:
+    """The child's end: what many lines say alike (decode.py) is sent once, and has a number from then on."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        # By identity: as long as they are kept here, no two have the same.
+        self._numbers: dict[int, int] = {}
+
+    def pack(self, events: Sequence[Event]) -> Packed:
+        """What has to be sent for these."""
+        if len(self._events) > KEPT:
+            self._events.clear()
+            self._numbers.clear()
+        first = len(self._events)
+        for event in events:
+            if id(event) not in self._numbers:
+                self._numbers[id(event)] = len(self._events)
+                self._events.append(event)
+        return first, self._events[first:], array("I", [self._numbers[id(event)] for event in events]).tobytes()
+
+
+class Received:
+    """The other end."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+
+    def unpack(self, first: int, new: list[Event], numbers: bytes) -> list[Event]:
+        """The events that were packed."""
+        if not first:
+            self._events.clear()
+        self._events += new
+        return list(map(self._events.__getitem__, array("I", numbers)))
 
 
 class Worker:
@@ -45,7 +89,8 @@ class Worker:
         self._requests, self._replies = self._process.stdin, self._process.stdout
         with suppress(OSError):  # a user may have used up what the kernel gives
             fcntl.fcntl(self._replies, fcntl.F_SETPIPE_SZ, 1 << 20)
-        self._arrived: dict[int, deque[bytes]] = {}
+        self._events = Received()
+        self._arrived: dict[int, deque[Reply]] = {}
         self._asked: dict[int, int] = {}
         self._asked_in_all = 0
 
@@ -59,7 +104,7 @@ class Worker:
             self._arrived[source.number], self._asked[source.number] = deque(), 0
         self._say(tasks)
 
-    def next(self, number: int) -> Any:
+    def next(self, number: int) -> Reply:
         """What the child says next of a source."""
         arrived = self._arrived[number]
         while (ahead := self._asked[number]) == 0 or (ahead <= AHEAD and self._asked_in_all < MOST):
@@ -67,13 +112,21 @@ class Worker:
             self._asked[number] += 1
             self._asked_in_all += 1
         while not arrived:
-            other, reply = _receive(self._replies), _receive(self._replies)
-            if other is None or reply is None:
+            reply = _receive(self._replies)
+            if reply is None:
                 raise self._dead()
-            self._arrived[marshal.loads(other)].append(reply)
+            other, chunk, gap, notes, problem = marshal.loads(reply)
+            # In the order in which they were sent, as each may use what came with earlier ones.
+            self._arrived[other].append((self._unpacked(chunk), gap, notes, problem))
         self._asked[number] -= 1
         self._asked_in_all -= 1
-        return marshal.loads(arrived.popleft())
+        return arrived.popleft()
+
+    def _unpacked(self, chunk: tuple[Any, ...] | None) -> Chunk | None:
+        if chunk is None:
+            return None
+        part, start, size, packed, times, read_bytes = chunk
+        return Chunk(part, start, size, Lines(self._events.unpack(*packed), times), read_bytes)
 
     def close(self) -> None:
         """End the child."""
@@ -113,10 +166,7 @@ class Remote:
         if problem is not None:
             raise BadInput(problem)
         self._over = chunk is None
-        if chunk is None:
-            return None
-        part, start, size, lines, read_bytes = chunk
-        return Chunk(part, start, size, Lines(*lines), read_bytes)
+        return chunk
 
     def end(self) -> None:
         """The child has."""
@@ -165,19 +215,19 @@ def serve() -> None:
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     readers: dict[int, Reader] = {}
     texts = {client: Texts(client=client) for client in (False, True)}
+    sent = Sent()
     for number, identity, client, allow_gaps, files in marshal.loads(_receive(requests) or marshal.dumps([])):
         parts = [Part(Path(path), head, first, 0) for path, head, first in files]
         readers[number] = Reader(parts, Decoder(identity, texts[client], client=client, allow_gaps=allow_gaps))
     try:
         while (request := _receive(requests)) is not None:
             number = marshal.loads(request)
-            _send(replies, number)
-            _send(replies, _answer(readers[number]))
+            _send(replies, (number, *_answer(readers[number], sent)))
     except BrokenPipeError:
         os._exit(1)
 
 
-def _answer(reader: Reader) -> tuple[object, ...]:
+def _answer(reader: Reader, sent: Sent) -> tuple[object, ...]:
     chunk: Chunk | None = None
     problem: str | None = None
     try:
@@ -187,5 +237,5 @@ def _answer(reader: Reader) -> tuple[object, ...]:
     except BadInput as error:
         problem = str(error)
     # What is a tuple by another name cannot be sent.
-    sent = chunk and (*chunk[:3], tuple(chunk.lines), chunk.read_bytes)
-    return sent, reader.gap, reader.notes, problem
+    plain = chunk and (*chunk[:3], sent.pack(chunk.lines.events), chunk.lines.times, chunk.read_bytes)
+    return plain, reader.gap, reader.notes, problem
