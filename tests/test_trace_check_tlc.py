@@ -173,16 +173,6 @@ def test_images_are_logs_that_have_been_read_to_tlc(tale: Callable[[Story], None
 
 
 @with_tlc
-def test_a_vote_that_only_a_start_shows_is_one_to_both(tmp_path: Path) -> None:
-    story = Story("n1", "n2", "n3")
-    story.campaign("n1")
-    voter = story.person("n2")
-    voter.term, voter.vote = 1, "n1"
-    story.start("n2")
-    assert both(story.save(tmp_path))[1].verdict is Verdict.HOLDS
-
-
-@with_tlc
 @pytest.mark.parametrize("name", ["image_of_what_is_not_committed", "who_was_deposed_installs_and_gives_up_more"])
 def test_what_an_image_shows_is_committed_and_stays(name: str, tmp_path: Path) -> None:
     story = images.begin()
