@@ -44,7 +44,11 @@ UNSEEN_RUNS = {
     "counter_used_twice", "start_in_the_middle", "observer_stands_for_election", "start_without_the_image",
     "install_cites_an_earlier_incarnation", "joiner_has_a_log_without_the_state",
     "joiner_starts_with_a_log_without_the_state", "a_founder_shows_another_part", "a_founder_shows_one_member_more",
-    "a_start_shows_the_members_before_the_last_change",
+    "a_start_shows_the_members_before_the_last_change", "deposed_leader_is_active_by_its_successors_commit",
+    "image_is_given_up_for_the_log_of_an_older_leader", "entry_known_committed_is_given_up_over_a_restart",
+    "who_was_deposed_gives_up_what_it_has_an_image_of", "observer_is_promoted_and_stands_for_election",
+    "founder_without_an_image", "founders_have_different_members", "founded_entry_is_acknowledged",
+    "who_has_installed_stands_in_the_term_of_its_leader",
 }
 
 
