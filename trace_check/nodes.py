@@ -250,8 +250,7 @@ class Cluster:
         counter, _ = parse_incarnation(inc) or (0, "")
         heard = source.heard.get(name, 0)
         return any(
-            before.counter < counter < after.counter and heard > after.base
-            for before, after in pairwise(self.sources_of(name))
+            before.counter < counter < after.counter and heard > after.base for before, after in self.gaps(name)
         )
 
     def frontend(self, node: Node, action: str) -> None:
@@ -293,6 +292,12 @@ class Cluster:
     def sources_of(self, name: str) -> Iterator[Source]:
         """The incarnations of a node."""
         yield from self.incarnations.get(name, {}).values()
+
+    def gaps(self, name: str) -> Iterator[tuple[Source, Source]]:
+        """Incarnations of a node between which others were counted, of which there is nothing."""
+        for before, after in pairwise(self.sources_of(name)):
+            if after.counter > before.counter + 1:
+                yield before, after
 
 
 def _listed(parts: list[tuple[str, str]]) -> str:

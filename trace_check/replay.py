@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 
 from trace_check.configuration import Configuration, configuration, founding
 from trace_check.graphs import Graphs
 from trace_check.judge import Judge
 from trace_check.merge import Engine, Merge
+from trace_check.nodes import Cluster
 from trace_check.parts import Part
 from trace_check.read import Directory, Incarnations, Source
 from trace_check.schema import Event
@@ -96,7 +96,7 @@ class Replay:
         if not complete:
             missing.append("what had not been read when the checker was stopped")
         notes = self._judge.notes() + self._directory.notes()
-        notes += [note for s in sources for note in s.reader.notes] + _skipped(sources)
+        notes += [note for s in sources for note in s.reader.notes] + _skipped(self._judge.cluster)
         verdict = Verdict.VIOLATION if self.violation else Verdict.INCOMPLETE if missing else Verdict.HOLDS
         return Result(
             verdict,
@@ -253,13 +253,11 @@ class _Job:
             self._progress(self._events + replay.events, self._read_bytes + replay.read_bytes, self._total)
 
 
-def _skipped(sources: Sequence[Source]) -> list[str]:
+def _skipped(cluster: Cluster) -> list[str]:
     """Incarnations that were counted and left nothing: killed before their Start, or not collected."""
-    notes: list[str] = []
-    for before, after in pairwise(sorted(sources, key=lambda s: (s.node, s.counter))):
-        if before.node == after.node and after.counter > before.counter + 1:
-            notes.append(
-                f"{before.node} has no trace between incarnations {before.inc} and {after.inc}: killed before its "
-                "Start, or a file was not collected"
-            )
-    return notes
+    return [
+        f"{name} has no trace between incarnations {before.inc} and {after.inc}: killed before its Start, or a file "
+        "was not collected"
+        for name in sorted(cluster.incarnations)
+        for before, after in cluster.gaps(name)
+    ]

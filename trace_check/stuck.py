@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from trace_check.nodes import Cluster
 from trace_check.read import Source
@@ -95,8 +94,8 @@ def _left_out(name: str, wait: Wait, cluster: Cluster) -> bool:
     """Whether it may be in an incarnation of a supplier that was counted, of which nothing was kept."""
     if wait.since is None:
         return False
-    for before, after in pairwise(cluster.sources_of(name)):
-        if after.counter > before.counter + 1 and before.finished and before.consumed:
+    for before, after in cluster.gaps(name):
+        if before.finished and before.consumed:
             left, came = before.event(before.consumed)["term"], _first_term(after)
             if left <= wait.term and (came is None or came >= wait.since):
                 return True

@@ -13,6 +13,9 @@ from hacoord.raft.core import NotLeader, Raft, Role
 from hacoord.raft.group import Configuration, Member, Part
 from hacoord.raft.messages import Ref
 
+Stores = Mapping[str, tuple[int, Ref]]
+"""How far each node is known to have stored the log, and the Store that says so (State.stores)."""
+
 
 class ChangeRefused(Exception):
     """The group must not change so, or not now. The text says why, and what to do."""
@@ -51,9 +54,10 @@ class Changes:
         if member.part is not Part.LEARNER:
             advice = "remove it, and add it as a follower" if member.part is Part.OBSERVER else "nothing is to be done"
             raise ChangeRefused(f"{name} is {_called(member.part)}, and only a learner is promoted: {advice}")
-        caught_up = self._caught_up()
+        stores = self._raft.stores()
+        caught_up = self._caught_up(stores)
         if name not in caught_up:
-            raise NotCaughtUp(f"{name} has not caught up yet: try again when it has", self._reach(name))
+            raise NotCaughtUp(f"{name} has not caught up yet: try again when it has", _reach(stores, name))
         return self._propose(group.promoting(name), [caught_up[name]])
 
     def remove(self, name: str) -> int:
@@ -63,12 +67,13 @@ class Changes:
         if name == self._raft.name:
             raise ChangeRefused(f"{name} is the leader, which does not remove itself: let another node lead first")
         after = group.without(name)
-        caught_up = self._caught_up()
+        stores = self._raft.stores()
+        caught_up = self._caught_up(stores)
         staying = [caught_up[voter] for voter in after.voters if voter in caught_up]
         if member.part is not Part.VOTER:
             return self._propose(after, [])
         if len(staying) < after.quorum:
-            reaches = sorted((self._reach(voter) for voter in after.voters), reverse=True)
+            reaches = sorted((_reach(stores, voter) for voter in after.voters), reverse=True)
             raise NotCaughtUp(
                 f"{len(staying)} of the {len(after.voters)} voters that would stay have all that is committed, and "
                 f"{after.quorum} are needed: wait until they have, or restart them",
@@ -115,18 +120,18 @@ class Changes:
             if other.name != name and other.address == address:
                 raise ChangeRefused(f"{address} is the address of {other.name}: remove that, or choose another address")
 
-    def _caught_up(self) -> Mapping[str, Ref]:
-        """The Stores, by node, that reach all that is known committed."""
+    def _caught_up(self, stores: Stores) -> Mapping[str, Ref]:
+        """Those of the Stores, by node, that reach all that is known committed."""
         commit = self._raft.commit_index
-        return {name: store for name, (reach, store) in self._raft.stores().items() if reach >= commit}
-
-    def _reach(self, name: str) -> int:
-        """How far a node is known to have stored the log."""
-        stores = self._raft.stores()
-        return stores[name][0] if name in stores else 0
+        return {name: store for name, (reach, store) in stores.items() if reach >= commit}
 
     def _propose(self, group: Configuration, stores: Collection[Ref]) -> int:
         return self._raft.change(group, stores)
+
+
+def _reach(stores: Stores, name: str) -> int:
+    """How far a node is known to have stored the log."""
+    return stores[name][0] if name in stores else 0
 
 
 def _called(part: Part) -> str:
