@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_broken_nodes import Patch, assert_refused, run
 
-from hacoord.raft.changes import Changes
+from hacoord.raft.changes import Changes, Stores
 from hacoord.raft.core import Raft
 from hacoord.raft.group import Configuration, Member, Part
 from hacoord.raft.leadership import Leadership
@@ -34,8 +34,7 @@ def change_two_at_once(patch: Patch) -> None:
 def promote_at_once(patch: Patch) -> None:
     """A learner becomes a voter whatever it has, on the word of whoever has something."""
 
-    def everybody(changes: Changes) -> dict[str, Ref]:
-        found = changes._raft.stores()
+    def everybody(changes: Changes, found: Stores) -> dict[str, Ref]:
         any_store = next((ref for _, ref in found.values()), Ref("n1", "1-00000000", 1))
         return {name: found.get(name, (0, any_store))[1] for name in changes._raft.log.group.current.members}
 
