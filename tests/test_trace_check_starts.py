@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -11,7 +14,8 @@ from handmade import Event, Story
 from test_trace_check_membership import begin, commit_by, join
 from test_trace_check_streaming import followed, text
 
-from trace_check import Result, Verdict
+from hacoord.sim.simulation import Faults, Simulation
+from trace_check import Result, Verdict, replay
 
 in_any_order = pytest.mark.parametrize("seed", [None, *range(6)])
 
@@ -162,6 +166,106 @@ def test_so_may_the_leadership_of_the_node_itself(seed: int | None, tmp_path: Pa
     result = judged(story, tmp_path / "cut", seed)
     assert result.verdict is Verdict.INCOMPLETE, result.violation
     assert "the leader who made entry 4 of term 2" in result.missing[0], result.missing
+
+
+# --- a machine that went down, and the end of a file with it ---
+
+
+def booted(story: Story, name: str, boot: str) -> None:
+    """The node starts, in some run of its machine."""
+    story.start(name)["boot"] = boot
+
+
+def lost_append(boot: str, *also: str) -> Story:
+    """n1 goes down as it leads, and the line of its last Append is lost; it has the entry, and so have others."""
+    story = Story("n1", "n2", "n3")
+    for lines in story.files.values():
+        lines[0]["boot"] = "first"
+    story.lead("n1", "n2")
+    story.append("n1")
+    for name in ("n1", *also):
+        person = story.person(name)
+        person.log = list(story.person("n1").log)
+        person.durable, person.term = len(person.log), 1
+    story.files["n1", "1-00000001"].pop()
+    for name in ("n1", *also):
+        booted(story, name, boot)
+    return story
+
+
+@in_any_order
+@pytest.mark.parametrize("also", [[], ["n2"], ["n2", "n3"]], ids=len)
+def test_what_a_machine_lost_with_the_end_of_a_file_is_missing(
+    also: list[str], seed: int | None, tmp_path: Path
+) -> None:
+    result = judged(lost_append("second", *also), tmp_path, seed)
+    assert result.verdict is Verdict.INCOMPLETE, result.violation
+    assert any("the Append of entry 2 of term 1" in missing for missing in result.missing), result.missing
+    assert any("the machine of n1 1-00000001 went down" in note for note in result.notes), result.notes
+
+
+@in_any_order
+@pytest.mark.parametrize("also", [[], ["n2", "n3"]], ids=len)
+def test_a_process_that_is_killed_alone_loses_no_line(also: list[str], seed: int | None, tmp_path: Path) -> None:
+    result = judged(lost_append("first", *also), tmp_path, seed)
+    assert result.violation is not None, result.missing
+    assert result.violation.rule == "NothingForgotten"
+
+
+@in_any_order
+def test_nor_does_one_that_had_ended_before_its_machine_did(seed: int | None, tmp_path: Path) -> None:
+    story = lost_append("second")
+    story.tell("n1", "Exit", code=0)
+    lines = story.files["n1", "1-00000001"]
+    lines.append({**story.files["n1", "2-00000002"].pop(), "inc": "1-00000001", "seq": len(lines) + 1})
+    result = judged(story, tmp_path, seed)
+    assert result.violation is not None, result.missing
+    assert result.violation.rule == "NothingForgotten"
+
+
+@pytest.mark.parametrize(("boot", "verdict"), [("second", Verdict.INCOMPLETE), ("first", Verdict.VIOLATION)])
+@in_any_order
+def test_so_is_a_line_that_is_only_cited_after_its_node_came_back(
+    boot: str, verdict: Verdict, seed: int | None, tmp_path: Path
+) -> None:
+    story = Story("n1", "n2", "n3")
+    story.files["n1", "1-00000001"][0]["boot"] = "first"
+    story.elect("n2", "n1")
+    story.store("n2")
+    story.store("n1", "n2")
+    booted(story, "n1", boot)
+    story.commit("n2", "n1", "n2")
+    assert judged(story, tmp_path / "whole", seed).verdict is Verdict.HOLDS
+    story.files["n1", "1-00000001"].pop()
+    assert judged(story, tmp_path / "cut", seed).verdict is verdict
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_wherever_all_machines_lose_the_end_of_what_was_written_nobody_is_accused(seed: int, tmp_path: Path) -> None:
+    rng = Random(seed)
+    faults = Faults(drop=0.02, crash_every=2.0, transfer_every=3.0)
+    simulation = Simulation(
+        tmp_path, rng.choice([1, 3, 5]), seed=seed, faults=faults, image_every=1.0, change_every=1.0
+    )
+    went_down: set[Path] = set()
+    with closing(simulation.cluster) as cluster:
+        for events in (400, 800, 1_000):
+            simulation.run(lambda goal=events: cluster.events >= goal)  # type: ignore[misc]
+            for name, process in list(cluster.running.items()):
+                went_down.add(process.trace.path)
+                cluster.crash(name)
+    boots: Counter[str] = Counter()
+    for path in sorted(tmp_path.glob("*.ndjson"), key=lambda path: int(path.name.split(".")[1].split("-")[0])):
+        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+        if lines and lines[0]["event"] == "Start":
+            lines[0]["boot"] = str(boots[lines[0]["node"]])
+        if path in went_down:
+            boots[lines[0]["node"]] += 1
+            del lines[max(1, len(lines) - rng.choice([0, 1, 3, 10, 30])) :]
+        path.write_bytes(text(lines))
+    for pick in (None, rng.randrange):
+        result = replay(tmp_path, pick=pick)
+        assert result.violation is None, result.violation
 
 
 # --- how the group was set up, when no founder's first Start is there ---

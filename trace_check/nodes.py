@@ -201,15 +201,12 @@ class Cluster:
     ) -> Event:
         """The event a reference names: it must exist, have been heard, and be of that kind, or others, and term.
 
-        Raises NotThere if it may be in an incarnation that is not in the trace.
+        Raises NotThere if it may be in an incarnation that is not in the trace, or at the lost end of one.
         """
         node, inc, seq = reference
-        try:
-            of = self.incarnations[node][inc]
-        except KeyError:
-            of = None
-            if self._left_out(node, inc, source):
-                raise NotThere(reference) from None
+        of = self.incarnations.get(node, {}).get(inc)
+        if (of is None or seq > of.consumed) and self._left_out(reference, source):
+            raise NotThere(reference)
         # Heard, or earlier in the same file. Who has heard of a later incarnation has not heard of what is not there.
         if of is None or (
             seq >= source.consumed if of is source else seq > of.consumed or of.base + seq > source.heard.get(node, 0)
@@ -245,12 +242,14 @@ class Cluster:
             known = f"entry {node.committed} of term {node.committed_term}, which {node.name} knows committed"
             raise Refused("CommitAgrees", f"a log with {known}", f"one that ends at {last} of term {last_term}")
 
-    def _left_out(self, name: str, inc: str, source: Source) -> bool:
-        """Whether an incarnation is not there but lies between two of its node, of which the later was heard."""
+    def _left_out(self, reference: Reference, source: Source) -> bool:
+        """Whether an event is not there but lies between two incarnations of its node, of which the later was heard."""
+        name, inc, _ = reference
         counter, _ = parse_incarnation(inc) or (0, "")
         heard = source.heard.get(name, 0)
         return any(
-            before.counter < counter < after.counter and heard > after.base for before, after in self.gaps(name)
+            heard > after.base and (before.counter < counter < after.counter or (before.inc == inc and before.cut_off))
+            for before, after in self.gaps(name)
         )
 
     def frontend(self, node: Node, action: str) -> None:
@@ -294,9 +293,9 @@ class Cluster:
         yield from self.incarnations.get(name, {}).values()
 
     def gaps(self, name: str) -> Iterator[tuple[Source, Source]]:
-        """Incarnations of a node between which others were counted, of which there is nothing."""
+        """Incarnations of a node between which others were counted, of which there is nothing, or lines may be lost."""
         for before, after in pairwise(self.sources_of(name)):
-            if after.counter > before.counter + 1:
+            if after.counter > before.counter + 1 or before.cut_off:
                 yield before, after
 
 

@@ -71,6 +71,7 @@ class Source:
         "base",
         "batch",
         "begins_empty",
+        "boot",
         "client",
         "cluster",
         "consumed",
@@ -110,6 +111,8 @@ class Source:
         self.members: list[list[str]] | None = None
         self.founded: list[int | str] | None = None
         self.begins_empty = False
+        # Which run of its machine it was in, if its Start says so.
+        self.boot: str | None = None
         # Set by merge: order among the incarnations of the node, the next one, who waits for which seq.
         self.base = RANK
         self.next_inc: Source | None = None
@@ -157,9 +160,18 @@ class Source:
                 raise BadInput(f"{part.path}:1: {head['event']} where Start was due: a node's trace begins with it")
             self.voters, self.members, self.founded = head["voters"], head.get("members"), head.get("founded")
             self.begins_empty = head["last"] == (self.founded[0] if self.founded else 0)
+            self.boot = head.get("boot")
         if self.finished or (self.consumed and part.first < self.parts[self.reader.at].first):
             raise BadInput(f"{part.path}: came when later parts had been judged; judge the directory anew")
         insort(self.parts, part, key=lambda p: p.first)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether its machine may have gone down with it, and with the last of what it wrote."""
+        after = self.next_inc
+        if after is None or self.boot is None or after.boot in (None, self.boot):
+            return False
+        return self.finished and self.consumed > 0 and self.event(self.consumed)["event"] != "Exit"
 
     def line(self, seq: int) -> str:
         """Where event `seq` is or would be: no line may be missing, so it follows from where its part begins."""

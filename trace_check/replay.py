@@ -254,10 +254,12 @@ class _Job:
 
 
 def _skipped(cluster: Cluster) -> list[str]:
-    """Incarnations that were counted and left nothing: killed before their Start, or not collected."""
+    """Incarnations that were counted and left nothing: killed before their Start, or not collected; and lost ends."""
     return [
         f"{name} has no trace between incarnations {before.inc} and {after.inc}: killed before its Start, or a file "
         "was not collected"
+        if after.counter > before.counter + 1
+        else f"the machine of {before} went down with it: the last lines of its file may be lost"
         for name in sorted(cluster.incarnations)
         for before, after in cluster.gaps(name)
     ]

@@ -155,7 +155,7 @@ CLIENT_EVENTS: dict[str, dict[str, Kind]] = {
     "Unknown": {"op": STRING, "error": STRING},
 }
 OPTIONAL: dict[str, dict[str, Kind]] = {
-    "Start": {"members": MEMBERS, "image": IMAGE, "founded": FOUNDING},
+    "Start": {"members": MEMBERS, "image": IMAGE, "founded": FOUNDING, "boot": STRING},
     "Append": {"epoch": INTEGER, "members": MEMBERS, "stores": REFERENCES},
     "Commit": {"stores": REFERENCES, "leader_commit": REFERENCE, "epochs": PAIRS},
     "Ack": {"entry_term": INTEGER},

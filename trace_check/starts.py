@@ -23,7 +23,8 @@ class Wait:
     """Why a Start cannot be judged yet: what has not been seen, which nodes could show it, before leaving which term.
 
     Without suppliers, nothing in this trace can. What nobody shows may have been in an incarnation of theirs, or of the
-    node itself, that is not in the trace, if the node was in terms `since` to `term` then; none if `since` is None.
+    node itself, that is not in the trace, if the node was in terms `since` to `term` then; if `since` is None, only at
+    the end of one.
     """
 
     guard: str
@@ -58,7 +59,8 @@ class Starts:
             leader = tree.leaders.get(last_term)
             entry = f"entry {last} of term {last_term}, which {node.name} found in its log"
             made = leader is None or leader.may_have_made(last)
-            if last_term > term or not made or (leader and leader.last < last and leader.node == node.name):
+            own = leader is not None and leader.last < last and leader.node == node.name
+            if last_term > term or not made or (own and not (node.source and node.source.cut_off)):
                 return None
             if last_term and leader is None:
                 return Wait("NothingForgotten", f"the leader who made {entry}", anybody, last_term, last_term)
@@ -99,6 +101,8 @@ class Starts:
             )
         if previous is not None and not node.ended:
             cluster.frontend(node, "Crash")
+            if node.leads is not None:
+                node.leads.cut_off = previous.cut_off
             cluster.lose(node, previous.ts(previous.consumed))
         term, vote, last, last_term = event["term"], event["vote"], event["last"], event["last_term"]
         if term < node.term:

@@ -91,13 +91,11 @@ def _ends_early(name: str, wait: Wait, cluster: Cluster) -> bool:
 
 
 def _left_out(name: str, wait: Wait, cluster: Cluster) -> bool:
-    """Whether it may be in an incarnation of a supplier that was counted, of which nothing was kept."""
-    if wait.since is None:
-        return False
+    """Whether it may be in an incarnation of a supplier that was counted, or at the end of one, and was not kept."""
     for before, after in cluster.gaps(name):
-        if before.finished and before.consumed:
+        if before.finished and before.consumed and (wait.since is not None or before.cut_off):
             left, came = before.event(before.consumed)["term"], _first_term(after)
-            if left <= wait.term and (came is None or came >= wait.since):
+            if left <= wait.term and (came is None or came >= (wait.term if wait.since is None else wait.since)):
                 return True
     return False
 

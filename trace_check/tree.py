@@ -55,8 +55,9 @@ class Leader:
     append_code: int = 0
     # The last index it has committed itself, counting Stores; 0 for none.
     committed: int = 0
-    # It has lost the term, ended or crashed.
+    # It has lost the term, ended or crashed; and if it crashed, whether its last lines may be lost (Source.cut_off).
     over: bool = False
+    cut_off: bool = False
     # Where it stands in Fencing (views.Fencing), and what a Ballot calls its Append.
     fencing: int = 0
     append_label: str = ""
@@ -70,7 +71,7 @@ class Leader:
 
     def may_have_made(self, index: int) -> bool:
         """Whether an entry is of this run, or can still come to be."""
-        return index >= self.first and (index <= self.last or not self.over)
+        return index >= self.first and (index <= self.last or not self.over or self.cut_off)
 
 
 class LogTree(Generic[R]):

@@ -57,7 +57,7 @@ from hacoord.raft.leadership import Limits
 from hacoord.raft.messages import InstallSnapshot, Message, Ref
 from hacoord.raft.outbox import Outbox
 from hacoord.replies import changed, entries, fate, key_of
-from hacoord.trace import TraceWriter
+from hacoord.trace import TraceWriter, boot
 
 __all__ = ["MEANING", "Exit", "Node", "NodeFailed"]
 
@@ -240,7 +240,7 @@ class Node:
     # --- the loop ------------------------------------------------------------------------------------------------
 
     def _run(self) -> Exit:
-        self.frontend.start(self._storage.disk)
+        self.frontend.start(self._storage.disk, boot())
         self._executor.start()
         log.info("node %s of cluster %s started, incarnation %s", self.name, self._storage.cluster, self._traced.inc)
         self._speak()

@@ -1,7 +1,8 @@
 """Writes a node's trace: one NDJSON file per incarnation, all lines of a turn in one unbuffered write.
 
 The format is docs/trace-format.md. A written line is in the kernel and so survives the process; it is not synced,
-because what a trace claims to be durable is durable in the node's storage, and the next `Start` shows that.
+because what a trace claims to be durable is durable in the node's storage, and the next `Start` shows that. Whether the
+machine has gone down since, so that lines may be lost, the next `Start` shows too: `boot`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,23 @@ from hacoord.raft.outbox import Event
 
 VERSION = 1
 
+# Linux makes up another one each time it starts.
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
 # ASCII only, no blanks; NaN is no JSON. One encoder for all lines: making one costs more than a line.
 _dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class TraceFailed(Exception):
     """The trace could not be written, and it is required: the node must not act on what it could not write down."""
+
+
+def boot() -> str | None:
+    """The name of this run of the machine, the same for all its processes; None where the kernel gives none."""
+    try:
+        return _BOOT.read_text(encoding="ascii").strip() or None
+    except (OSError, ValueError):
+        return None
 
 
 def line_prefix(cluster: str, node: str, inc: str) -> str:

@@ -75,9 +75,9 @@ class Frontend:
         """Whether this process has to end, or is ending."""
         return self.exit_code is not None
 
-    def start(self, disk: str) -> None:
-        """Trace the beginning of this incarnation; `disk` is the identity of its data directory."""
-        self.raft.start(disk)
+    def start(self, disk: str, boot: str | None = None) -> None:
+        """Trace the beginning of this incarnation; `disk` names its data directory, `boot` this run of the machine."""
+        self.raft.start(disk, boot)
 
     def told_removed(self, index: int, term: int) -> None:
         """A member refuses this node, because by that position of the log it was removed."""

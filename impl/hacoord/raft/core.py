@@ -46,8 +46,8 @@ __all__ = ["LogDiverged", "NotLeader", "Raft", "Role", "Timing"]
 class Raft(Elections, Replication):
     """One node's part in the protocol."""
 
-    def start(self, disk: str) -> None:
-        """Trace what this incarnation found on its disk. Call once, before anything else."""
+    def start(self, disk: str, boot: str | None = None) -> None:
+        """Trace what this incarnation found on its disk, and when in the machine's life. Call once, before all else."""
         group = self.log.group
         more_than_voters = len(group.current.members) > len(group.current.voters)
         history: dict[str, object] = {}
@@ -57,6 +57,8 @@ class Raft(Elections, Replication):
             history["image"] = _position(self.newest_image.base)
         if self._founded:
             history["founded"] = [*_position(self._founded), self._founded.epoch]
+        if boot is not None:
+            history["boot"] = boot
         self._shown = self.outbox.record(
             "Start",
             self.term,
