@@ -28,15 +28,15 @@
 (*                                                                         *)
 (*  - A node joins as a learner, and becomes a voter when it has on its    *)
 (*    disk all that is committed.                                          *)
-(*  - A voter is removed only if those who stay have a quorum that has.    *)
-(*  - A leader does not remove itself.                                     *)
+(*  - A voter loses its vote only if the others have a quorum that has.    *)
+(*  - A leader takes no vote from itself.                                  *)
 (*  - A node is not sent the entry that removes it.  If it had that entry  *)
 (*    and others had not, it could not be elected and they could not do    *)
-(*    without its vote.  For the same reason there is no demotion: a voter *)
-(*    is removed, and then added as a learner or an observer.              *)
+(*    without its vote.                                                    *)
 (*  - Who has no vote is sent only what is committed.  If it had more, and *)
 (*    a vote that it does not know of yet, it could refuse that vote to    *)
-(*    all who are left, and not stand itself.                              *)
+(*    all who are left, and not stand itself.  So it is with the entry     *)
+(*    that takes its vote.                                                 *)
 (*                                                                         *)
 (* A removed node thus does not hear of its removal from the log.  It      *)
 (* keeps its last configuration, and campaigns by it whenever it likes.    *)
@@ -213,7 +213,7 @@ GoesOn(t, c) == CommitsIn({n \in Node : CaughtUp(n, t)}, c)
   (* A quorum of the configuration c has.                                  *)
 
 MayRemove(n, m) == m # n
-  (* The leader n may remove the node m.                                   *)
+  (* The leader n may remove the node m, or take its vote.                 *)
 
 Free(c, a) == \A n \in Node : c[n].address # a
   (* No member has the address a.                                          *)
@@ -354,6 +354,18 @@ Remove(n, m) == /\ Leads(n)
                    IN  GoesOn(term[n], c) /\ Propose(n, c)
   (* m leaves.                                                             *)
 
+Demote(n, m) == /\ Leads(n)
+                /\ Current(n)[m].part \in {"voter", "learner"}
+                /\ MayRemove(n, m)
+                /\ LET c == [Current(n) EXCEPT ![m].part = "observer"]
+                   IN  GoesOn(term[n], c) /\ Propose(n, c)
+  (* m stays, but is not to have a vote.                                   *)
+
+Enlist(n, m) == /\ Leads(n)
+                /\ Current(n)[m].part = "observer"
+                /\ Propose(n, [Current(n) EXCEPT ![m].part = "learner"])
+  (* An observer is to have a vote, and is a learner first.                *)
+
 Move(n, m) == /\ Leads(n)
               /\ m \in Members(Current(n))
               /\ \E a \in Address :
@@ -373,6 +385,8 @@ Next == \/ \E n \in Node : Restart(n)
         \/ \E n \in Node, m \in Node : AddObserver(n, m)
         \/ \E n \in Node, m \in Node : Promote(n, m)
         \/ \E n \in Node, m \in Node : Remove(n, m)
+        \/ \E n \in Node, m \in Node : Demote(n, m)
+        \/ \E n \in Node, m \in Node : Enlist(n, m)
         \/ \E n \in Node, m \in Node : Move(n, m)
 
 Spec == Init /\ [][Next]_vars

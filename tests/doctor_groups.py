@@ -163,23 +163,29 @@ def two_members_at_one_address(t: Trace, rng: random.Random) -> str | None:
 
 @doctored
 def leader_removes_itself(t: Trace, rng: random.Random) -> str | None:
-    """A leader leaves the group that it leads."""
+    """A leader leaves the group that it leads, or takes the vote from itself."""
     if not (found := _one(t, rng)):
         return None
     line, before = found
-    line["members"] = _addressed([m for m in before if m[0] != line["node"]])
+    line["members"] = _addressed(before)
+    own = next(m for m in line["members"] if m[0] == line["node"])
+    own[1] = "observer"
+    if rng.random() < 0.5:
+        line["members"].remove(own)
     return name(line)
 
 
 @doctored
 def voter_is_demoted(t: Trace, rng: random.Random) -> str | None:
-    """A voter loses its vote and stays."""
+    """A voter loses its vote and stays: as a learner, or as an observer though nobody knows what the others have."""
     if not (found := _one(t, rng)):
         return None
     line, before = found
     line["members"] = _addressed(before)
     member = rng.choice([m for m in line["members"] if m[1] == "voter"])
     member[1] = rng.choice(("learner", "observer"))
+    if member[1] == "observer":
+        line.pop("stores", None)
     return f"{name(line)} names {line['members']}"
 
 

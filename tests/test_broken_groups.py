@@ -92,11 +92,11 @@ def forget_the_configuration(patch: Patch) -> None:
     """A node that starts again goes by the configuration it was set up with."""
     start = Raft.start
 
-    def as_founded(raft: Raft, disk: str) -> None:
+    def as_founded(raft: Raft, disk: str, boot: str | None = None) -> None:
         group = raft.log.group
         group._history[1:] = []
         group._refresh()
-        start(raft, disk)
+        start(raft, disk, boot)
 
     patch.setattr(Raft, "start", as_founded)
 

@@ -109,7 +109,10 @@ def test_a_change_is_traced_alone_with_what_it_stands_on() -> None:
     [
         (lambda c: c.promote("n2"), "only a learner is promoted"),
         (lambda c: c.promote("n9"), "no member"),
-        (lambda c: c.remove("n1"), "does not remove itself"),
+        (lambda c: c.remove("n1"), "takes no vote from itself"),
+        (lambda c: c.demote("n1"), "takes no vote from itself"),
+        (lambda c: c.demote("n9"), "no member"),
+        (lambda c: c.enlist("n2"), "a voter, and no observer"),
         (lambda c: c.remove("n9"), "no member"),
         (lambda c: c.add_learner("n2", "elsewhere:1"), "is a member already"),
         (lambda c: c.add_learner("n4", "n3"), "n3 is the address of n3"),
@@ -164,15 +167,16 @@ def test_a_learner_is_promoted_only_with_all_that_is_committed() -> None:
     assert bench.raft.quorum == 3
 
 
-def test_a_voter_is_removed_only_if_those_who_stay_have_what_is_committed() -> None:
+def test_a_voter_loses_its_vote_only_if_those_who_stay_have_what_is_committed() -> None:
     bench, changes = led()
     bench.raft.propose(Kind.WRITE, [b"x"])
     bench.turn()
     answer(bench, "n3")
     assert bench.raft.commit_index == 2
-    with pytest.raises(ChangeRefused, match="1 of the 2 voters that would stay"):
-        changes.remove("n3")
-    changes.remove("n2")
+    for take_its_vote in (changes.remove, changes.demote):
+        with pytest.raises(ChangeRefused, match="1 of the 2 voters that would stay"):
+            take_its_vote("n3")
+    changes.demote("n2")
 
 
 def test_a_learner_neither_counts_nor_stands() -> None:
@@ -282,20 +286,32 @@ def test_a_removed_voter_is_told_stops_and_disturbs_nobody(stage: Stage) -> None
 
 
 def test_a_voter_becomes_an_observer_and_a_voter_again_without_a_restart(stage: Stage) -> None:
-    stage.cluster.remove("n1", "n3")
-    stage.run(0.3)
-    stage.cluster.add("n1", Part.OBSERVER, "n3")
+    stage.cluster.demote("n1", "n3")
     stage.run()
     assert stage.type("n3") is FrontendType.OBSERVER
-    stage.cluster.remove("n1", "n3")
-    stage.run(0.3)
-    stage.cluster.add("n1", Part.LEARNER, "n3")
+    stage.cluster.enlist("n1", "n3")
     stage.run()
     stage.cluster.promote("n1", "n3")
     stage.run()
     assert stage.type("n3") is FrontendType.FOLLOWER
     stage.cluster.crash("n1")
     stage.lead("n3")
+
+
+def test_a_demotion_that_its_leader_does_not_live_to_see_leaves_a_member(stage: Stage) -> None:
+    """n1 demotes n3 and is gone for good as soon as n2 has that; n3 hears it from n2, and goes on as what it is."""
+    stage.away = {"n3"}
+    stage.cluster.demote("n1", "n3")
+    stage.settle()
+    stage.cluster.crash("n1")
+    stage.away = set()
+    stage.run(20.0)
+    assert not stage.cluster.removed
+    assert "n3" in stage.group("n3").members
+    stage.cluster.restart("n1")
+    stage.run(20.0)
+    assert stage.type("n3") is FrontendType.OBSERVER
+    assert stage.cluster.leaders()
 
 
 def test_who_belongs_to_the_group_again_does_not_believe_that_it_was_removed(stage: Stage) -> None:
@@ -433,25 +449,25 @@ def test_who_is_being_demoted_is_not_told_that_it_is_removed(stage: Stage) -> No
     assert stage.type("n3") is FrontendType.OBSERVER
 
 
-def test_half_a_demotion_is_not_reported_as_none(tmp_path: Path) -> None:
-    """n2 is removed, to be added as an observer; just then n1 begins to hand over, which comes to nothing."""
-    stage = Stage(tmp_path, 4)
+def test_half_a_promotion_is_not_reported_as_none(tmp_path: Path) -> None:
+    """o1 is a learner, to become a voter; just then n1 begins to hand over, which comes to nothing."""
+    stage = Stage(tmp_path, observers=1)
     stage.lead("n1")
     answers: list[object] = []
     membership = stage.membership("n1")
-    membership.submit(Change(Action.DEMOTE, "n2"), 60.0, answers.append)
+    membership.submit(Change(Action.PROMOTE, "o1"), 60.0, answers.append)
     membership.turn()
     stage.away = {"n3"}
     stage.cluster.hand_over("n1", "n3")
     stage.settle()
     membership.turn()
-    assert "n2" not in stage.group("n1").members
+    assert stage.group("n1").members["o1"].part is Part.LEARNER
     assert not answers
     while not answers:
         stage.run(0.1)
         membership.turn()
     assert isinstance(answers[0], Changed)
-    assert stage.group("n1").members["n2"].part is Part.OBSERVER
+    assert stage.group("n1").members["o1"].part is Part.VOTER
     stage.judge()
 
 

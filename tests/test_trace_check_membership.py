@@ -93,6 +93,26 @@ def a_voter_is_removed_and_not_missed(story: Story) -> None:
 
 
 @right
+def a_voter_becomes_an_observer_and_a_voter_again(story: Story) -> None:
+    story.change("n1", "n3", "observer", "n1", "n2")
+    commit_by(story, "n1", "n2")
+    story.store("n3", "n1")
+    story.change("n1", "n3", "learner")
+    commit_by(story, "n1", "n2")
+    story.store("n3", "n1")
+    story.change("n1", "n3", "voter", "n3")
+    commit_by(story, "n1", "n3")
+
+
+@right
+def a_demoted_node_does_not_know_and_campaigns(story: Story) -> None:
+    story.change("n1", "n3", "observer", "n1", "n2")
+    commit_by(story, "n1", "n2")
+    story.campaign("n3", term=2)
+    story.campaign("n3", term=3)
+
+
+@right
 def a_removed_node_does_not_know_and_campaigns(story: Story) -> None:
     story.change("n1", "n3", "none", "n1", "n2")
     commit_by(story, "n1", "n2")
@@ -368,8 +388,18 @@ def a_removal_that_leaves_no_quorum(story: Story) -> Event:
 
 
 @refused_by("GroupGoesOn")
-def a_voter_is_demoted(story: Story) -> Event:
+def a_voter_becomes_a_learner(story: Story) -> Event:
     return story.change("n1", "n3", "learner", "n1", "n2")
+
+
+@refused_by("GroupGoesOn")
+def a_demotion_that_leaves_no_quorum(story: Story) -> Event:
+    return story.change("n1", "n3", "observer", "n1")
+
+
+@refused_by("GroupGoesOn")
+def a_leader_demotes_itself(story: Story) -> Event:
+    return story.change("n1", "n1", "observer", "n1", "n2", "n3")
 
 
 @refused_by("GroupGoesOn")

@@ -64,11 +64,11 @@ def goes_on(
         return f"{node} to join without a vote", f"a voter that was {_called(was)}"
     if becomes == VOTER and was == LEARNER and node not in caught_up:
         return f"a Store of {node} that reaches all that is committed, before it becomes a voter", "none cited"
-    if was == VOTER and becomes in (LEARNER, OBSERVER):
-        return f"{node} to be removed, and then added again", f"a voter that becomes {_called(becomes)}"
-    if becomes == "none":
+    if was == VOTER and becomes == LEARNER:
+        return f"{node} to become an observer", "a voter that becomes a learner"
+    if becomes == "none" or (becomes == OBSERVER and was in (VOTER, LEARNER)):
         if node == leader:
-            return "a leader that does not remove itself", f"the removal of {node}"
+            return "a leader that takes no vote from itself", f"the change of {node} to {_called(becomes)}"
         staying = [voter for voter in after.voters if voter in caught_up]
         if was == VOTER and len(staying) < after.majority:
             wanted = f"Stores that reach all that is committed of {after.majority} of those who stay"

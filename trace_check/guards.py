@@ -112,10 +112,10 @@ GUARDS: dict[str, Guard] = {
     ),
     "GroupGoesOn": Guard(
         "no change lets the group get stuck: a node joins without a vote; a learner becomes a voter when a Store "
-        "of it that is cited reaches all that the leader knows committed; a voter is removed when such Stores of "
-        "more than half of those who stay are cited; it is not demoted, and a leader does not remove itself; no "
-        "two members have one address; who is removed is not sent, and does not store or install, the entry that "
-        "removes it",
+        "of it that is cited reaches all that the leader knows committed; a voter is removed, or becomes an "
+        "observer, when such Stores of more than half of the voters left are cited; it becomes no learner, and a "
+        "leader takes no vote from itself; no two members have one address; who is removed is not sent, and does "
+        "not store or install, the entry that removes it",
         "Nothing is lost by it, but a group with a voter that has nothing yet, or without a leader that may be "
         "elected, may stand still for good.",
     ),

@@ -18,9 +18,11 @@ ShortForWrite(l) == /\ Len(l) < MaxLog
                     /\ Cardinality({i \in 1..Len(l) : l[i].kind = "write"}) < MaxWrites
 ShortForAny(l, c) == Len(l) < MaxLog /\ Cardinality(Changes(l)) <= MaxChanges
 ShortForVoters(l, c) == /\ ShortForAny(l, c)
-                        /\ \A n \in Members(c) : c[n].address = n /\ c[n].part # "observer"
-  (* What may be added to a log: any change, or none of observers and      *)
-  (* addresses.                                                            *)
+                        /\ \A n \in Members(c) :
+                             /\ c[n].address = n
+                             /\ c[n].part = "observer" => Config(l)[n].part \in {"voter", "observer"}
+  (* What may be added to a log: any change, or none of addresses, and of  *)
+  (* observers only that voters become some.                               *)
 
 CanWin(t, c) == ElectsIn({n \in Node : \/ vote[t][n] = c
                                        \/ /\ term[n] <= t

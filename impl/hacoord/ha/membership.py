@@ -1,9 +1,8 @@
 """Changes of the group as whoever asks for them sees them: wait for their turn, take effect, are committed, answered.
 
-What is asked for may take several steps, each a change of one node that has to be committed before the next: a voter
-becomes an observer by being removed and added again (spec/Membership.tla says why). Learners are promoted without being
-asked, as soon as they have caught up. A change that would leave fewer voters than a quorum that are alive is refused
-unless forced: it would be the last one.
+What is asked for may take two steps, each a change of one node that has to be committed before the next: an observer
+becomes a learner, and then a voter. Learners are promoted without being asked, as soon as they have caught up. A change
+that would leave fewer voters than a quorum that are alive is refused unless forced: it would be the last one.
 """
 
 from __future__ import annotations
@@ -202,7 +201,6 @@ class Membership:
     def _steps(self, change: Change) -> list[Step]:
         name, address, force = change.name, change.address, change.force
         group = self._raft.log.group.current
-        member = group.members.get(name)
         if old := sorted(set(self._outdated()) - {name}):
             raise ChangeRefused(
                 f"{', '.join(old)} would not be told of a change, with an older version of hacoord: upgrade it first"
@@ -214,16 +212,12 @@ class Membership:
                     raise ChangeRefused(f"{name} was a member once: choose a name that was never used")
                 return [self._join(name, address, part)]
             case Action.PROMOTE:
-                if member and member.part is Part.OBSERVER:
-                    add = _add(name, member.address, Part.LEARNER)
-                    return [self._remove(name, force), add, self._promote(name, force)]
-                return [self._promote(name, force)]
+                enlist: list[Step] = [lambda changes: changes.enlist(name)]
+                return (enlist if group.part(name) is Part.OBSERVER else []) + [self._promote(name, force)]
             case Action.DEMOTE:
-                if member and member.part is Part.OBSERVER:
-                    raise ChangeRefused(f"{name} is an observer already: nothing is to be done")
-                return [self._remove(name, force), _add(name, member.address if member else "", Part.OBSERVER)]
+                return [self._without_vote(name, force, lambda changes: changes.demote(name))]
             case Action.DROP:
-                return [self._remove(name, force)]
+                return [self._without_vote(name, force, lambda changes: changes.remove(name))]
             case Action.MOVE:
                 return [lambda changes: changes.move(name, address)]
 
@@ -234,7 +228,8 @@ class Membership:
             if member and (member.part, member.address) == (part, address) and not self._heard(name):
                 # Asked for again, because the answer got lost: nobody has it yet. Perhaps it is not even committed.
                 return group.index
-            return _add(name, address, part)(changes)
+            add = changes.add_learner if part is Part.LEARNER else changes.add_observer
+            return add(name, address)
 
         return join
 
@@ -242,15 +237,15 @@ class Membership:
         """Whether a node has stored anything of this leader's, so that there must be a data directory of that name."""
         return name in self._raft.stores()
 
-    def _remove(self, name: str, force: bool) -> Step:
-        def remove(changes: Changes) -> int:
+    def _without_vote(self, name: str, force: bool, change: Step) -> Step:
+        def checked(changes: Changes) -> int:
             group = self._raft.log.group.current
             vital = group.part(name) is Part.VOTER and not force
             if vital and (problem := self._no_quorum(group.without(name), f"without {name}")):
                 raise ChangeRefused(problem)
-            return changes.remove(name)
+            return change(changes)
 
-        return remove
+        return checked
 
     def _promote(self, name: str, force: bool) -> Step:
         def promote(changes: Changes) -> int:
@@ -287,9 +282,3 @@ class Membership:
     def _note(self, refusal: ChangeRefused) -> None:
         if isinstance(refusal, NotCaughtUp):
             self._lagging = max(self._lagging or 0, refusal.reach)
-
-
-def _add(name: str, address: str, part: Part) -> Step:
-    if part is Part.LEARNER:
-        return lambda changes: changes.add_learner(name, address)
-    return lambda changes: changes.add_observer(name, address)

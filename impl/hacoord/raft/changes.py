@@ -52,7 +52,7 @@ class Changes:
         group = self._current()
         member = self._member(group, name)
         if member.part is not Part.LEARNER:
-            advice = "remove it, and add it as a follower" if member.part is Part.OBSERVER else "nothing is to be done"
+            advice = "make it one first" if member.part is Part.OBSERVER else "nothing is to be done"
             raise ChangeRefused(f"{name} is {_called(member.part)}, and only a learner is promoted: {advice}")
         stores = self._raft.stores()
         caught_up = self._caught_up(stores)
@@ -63,23 +63,24 @@ class Changes:
     def remove(self, name: str) -> int:
         """A member leaves. It is not sent the entry that says so; it learns it when it asks."""
         group = self._current()
+        self._member(group, name)
+        return self._without_vote(name, group, group.without(name))
+
+    def demote(self, name: str) -> int:
+        """A member becomes an observer: it stays, but is not to have a vote."""
+        group = self._current()
         member = self._member(group, name)
-        if name == self._raft.name:
-            raise ChangeRefused(f"{name} is the leader, which does not remove itself: let another node lead first")
-        after = group.without(name)
-        stores = self._raft.stores()
-        caught_up = self._caught_up(stores)
-        staying = [caught_up[voter] for voter in after.voters if voter in caught_up]
-        if member.part is not Part.VOTER:
-            return self._propose(after, [])
-        if len(staying) < after.quorum:
-            reaches = sorted((_reach(stores, voter) for voter in after.voters), reverse=True)
-            raise NotCaughtUp(
-                f"{len(staying)} of the {len(after.voters)} voters that would stay have all that is committed, and "
-                f"{after.quorum} are needed: wait until they have, or restart them",
-                reaches[after.quorum - 1],
-            )
-        return self._propose(after, staying)
+        if member.part is Part.OBSERVER:
+            raise ChangeRefused(f"{name} is an observer already: nothing is to be done")
+        return self._without_vote(name, group, group.having(replace(member, part=Part.OBSERVER)))
+
+    def enlist(self, name: str) -> int:
+        """An observer becomes a learner: it is to have a vote."""
+        group = self._current()
+        member = self._member(group, name)
+        if member.part is not Part.OBSERVER:
+            raise ChangeRefused(f"{name} is {_called(member.part)}, and no observer: nothing is to be done")
+        return self._propose(group.having(replace(member, part=Part.LEARNER)), [])
 
     def move(self, name: str, address: str) -> int:
         """A member is to be found elsewhere."""
@@ -89,6 +90,24 @@ class Changes:
             raise ChangeRefused(f"{name} is at {address} already: nothing is to be done")
         self._free(group, name, address)
         return self._propose(group.having(replace(member, address=address)), [])
+
+    def _without_vote(self, name: str, group: Configuration, after: Configuration) -> int:
+        """Propose a configuration in which a member has no vote, if the others need not wait for anybody."""
+        if name == self._raft.name:
+            raise ChangeRefused(f"{name} is the leader, which takes no vote from itself: let another node lead first")
+        if name not in group.voters:
+            return self._propose(after, [])
+        stores = self._raft.stores()
+        caught_up = self._caught_up(stores)
+        staying = [caught_up[voter] for voter in after.voters if voter in caught_up]
+        if len(staying) < after.quorum:
+            reaches = sorted((_reach(stores, voter) for voter in after.voters), reverse=True)
+            raise NotCaughtUp(
+                f"{len(staying)} of the {len(after.voters)} voters that would stay have all that is committed, and "
+                f"{after.quorum} are needed: wait until they have, or restart them",
+                reaches[after.quorum - 1],
+            )
+        return self._propose(after, staying)
 
     def _add(self, member: Member) -> int:
         group = self._current()

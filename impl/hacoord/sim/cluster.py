@@ -288,6 +288,16 @@ class Cluster:
         self.running[leader].frontend.changes().remove(name)
         self._turn(leader)
 
+    def demote(self, leader: str, name: str) -> None:
+        """The leader makes a member an observer."""
+        self.running[leader].frontend.changes().demote(name)
+        self._turn(leader)
+
+    def enlist(self, leader: str, name: str) -> None:
+        """The leader makes an observer a learner."""
+        self.running[leader].frontend.changes().enlist(name)
+        self._turn(leader)
+
     def move(self, leader: str, name: str, address: str) -> None:
         """The leader writes down that a member is to be found elsewhere; here it is found by its name."""
         self.running[leader].frontend.changes().move(name, address)

@@ -163,7 +163,7 @@ class Simulation:
         group = cluster.running[leader].frontend.raft.log.group.current
         learners = [m.name for m in group.members.values() if m.part is Part.LEARNER]
         one = rng.choice(list(group.members))
-        match rng.choice(["add", "promote", "promote", "remove", "move"]):
+        match rng.choice(["add", "promote", "promote", "remove", "demote", "enlist", "move"]):
             case "add" if len(group.members) < MOST_MEMBERS:
                 part = rng.choice([Part.LEARNER, Part.LEARNER, Part.OBSERVER])
                 cluster.add(leader, part, rng.choice(["", *sorted(group.removed)]))
@@ -171,6 +171,10 @@ class Simulation:
                 cluster.promote(leader, rng.choice(learners))
             case "remove":
                 cluster.remove(leader, one)
+            case "demote":
+                cluster.demote(leader, one)
+            case "enlist":
+                cluster.enlist(leader, one)
             case "move":
                 cluster.move(leader, one, f"{one}:{rng.randrange(7000, 7003)}")
 
