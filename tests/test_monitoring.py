@@ -30,7 +30,8 @@ from hacoord.config import Config, Election, Http, Log, Shutdown
 from hacoord.exits import Exit, NodeFailed
 from hacoord.monitoring.logs import Json
 from hacoord.monitoring.metrics import SECONDS, Registry
-from hacoord.net.http import ACCEPT_PAUSE, MAX_CONNECTIONS, MAX_HEAD, PAGES_A_TURN, TIME, HttpServer, Page
+from hacoord.net.http import MAX_CONNECTIONS, MAX_HEAD, PAGES_A_TURN, TIME, HttpServer, Page
+from hacoord.net.port import PAUSE
 from hacoord.node import Node
 
 PAGE = Path(__file__).parent.parent / "docs" / "monitoring.md"
@@ -238,17 +239,17 @@ def test_without_descriptors_nothing_spins_and_later_all_is_well(monkeypatch: py
         def fails(*_: object) -> None:
             raise OSError(errno.EMFILE, "Too many open files")
 
-        listener = server._listener
-        monkeypatch.setattr(server, "_listener", SimpleNamespace(accept=fails, **_same(listener)))
+        port, listener = server._port, server._port._socket
+        monkeypatch.setattr(port, "_socket", SimpleNamespace(accept=fails, **_same(listener)))
         server.poll()
-        monkeypatch.setattr(server, "_listener", listener)
+        monkeypatch.setattr(port, "_socket", listener)
         with selectors.DefaultSelector() as selector:
             selector.register(server.fileno(), selectors.EVENT_READ)
             assert selector.select(0) == [], "the loop is not woken again and again"
-        assert server.deadline() == ACCEPT_PAUSE
+        assert server.deadline() == PAUSE
         server.poll()
-        assert server.deadline() == ACCEPT_PAUSE
-        now = ACCEPT_PAUSE
+        assert server.deadline() == PAUSE
+        now = PAUSE
 
         def answered() -> bool:
             server.poll()

@@ -17,10 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
-from math import inf
 from urllib.parse import urlsplit
 
-from hacoord.net.port import open_port
+from hacoord.net.port import Port
 from hacoord.settings import Address
 
 MAX_HEAD = 8192
@@ -30,8 +29,6 @@ TIME = 5.0
 """Seconds a connection may last."""
 PAGES_A_TURN = 4
 """So that many who ask at a time don't hold up the node's loop."""
-ACCEPT_PAUSE = 1.0
-"""Seconds without accepting, when out of descriptors."""
 
 _REQUEST = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e]+) HTTP/1\.([01])")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
@@ -68,17 +65,14 @@ class HttpServer:
         """Open the port. Raises TransportError if it is in use, not ours, or reachable from other machines."""
         self.pages: dict[str, Callable[[], Page]] = {}
         self._clock = clock
-        self._listener = open_port(address, encrypted=False)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, _READ)
+        self._port = Port(address, self._selector, encrypted=False)
         self._guests: dict[int, _Guest] = {}  # oldest first
-        self._accept_at = inf
 
     @property
     def address(self) -> Address:
         """Where this listens: (host, port)."""
-        host, port = self._listener.getsockname()[:2]
-        return str(host), int(port)
+        return self._port.address
 
     def fileno(self) -> int:
         """The descriptor to watch: readable when `poll` has something to do."""
@@ -86,19 +80,17 @@ class HttpServer:
 
     def deadline(self) -> float:
         """When, by the clock, `poll` has something to do though nothing has happened; inf for never."""
-        return min(self._accept_at, *(guest.deadline for guest in self._guests.values()), inf)
+        return min([self._port.resumes_at, *(guest.deadline for guest in self._guests.values())])
 
     def poll(self) -> None:
         """Take in what has arrived, answer what is complete, and give up what takes too long. Never waits."""
         now = self._clock()
         for late in [guest for guest in self._guests.values() if guest.deadline <= now]:
             self._drop(late)
-        if self._accept_at <= now:
-            self._accept_at = inf
-            self._selector.register(self._listener, _READ)
+        self._port.on_time(now)
         made = 0
         for key, events in self._selector.select(0):
-            if key.data is None:
+            if key.data is self._port:
                 self._accept(now)
             elif (guest := self._guests.get(key.fd)) is not None and guest is key.data:
                 waiting = not guest.answered
@@ -111,25 +103,17 @@ class HttpServer:
         """Close the port and all connections."""
         for guest in list(self._guests.values()):
             self._drop(guest)
-        self._listener.close()
+        self._port.close()
         self._selector.close()
 
     def _accept(self, now: float) -> None:
-        try:
-            sock, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return  # whoever wanted a page has gone again
-        except OSError as error:  # out of descriptors: the backlog keeps until some are free again
-            log.error("cannot accept connections to %s:%d: %s; raise the limit on open files", *self.address, error)
-            self._selector.unregister(self._listener)
-            self._accept_at = now + ACCEPT_PAUSE
-            return
-        sock.setblocking(False)
-        guest = self._guests[sock.fileno()] = _Guest(sock, now + TIME)
-        self._selector.register(sock, _READ, guest)
-        if len(self._guests) > MAX_CONNECTIONS:
-            # The oldest, not the newest: those who never finish must not keep the others out.
-            self._drop(next(iter(self._guests.values())))
+        for sock, _ in self._port.accept(1, self._clock):
+            sock.setblocking(False)
+            guest = self._guests[sock.fileno()] = _Guest(sock, now + TIME)
+            self._selector.register(sock, _READ, guest)
+            if len(self._guests) > MAX_CONNECTIONS:
+                # The oldest, not the newest: those who never finish must not keep the others out.
+                self._drop(next(iter(self._guests.values())))
 
     def _serve(self, guest: _Guest, events: int) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The port on which a node is connected to."""
+"""A port on which a node is connected to: its own, and the one for HTTP."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Port:
     """
 
     def __init__(self, address: Address, selector: selectors.BaseSelector, *, encrypted: bool) -> None:
-        self._socket = open_port(address, encrypted=encrypted)
+        self._socket = _open(address, encrypted=encrypted)
         self._selector = selector
         selector.register(self._socket, selectors.EVENT_READ, self)
         self.resumes_at = inf
@@ -48,7 +48,7 @@ class Port:
             except ConnectionAbortedError:
                 continue
             except OSError as error:  # out of descriptors: the backlog keeps until some are free again
-                log.error("cannot accept connections: %s; raise the limit on open files", error)
+                log.error("cannot accept connections to %s:%d: %s; raise the limit on open files", *self.address, error)
                 self.resumes_at = clock() + PAUSE
                 self._selector.unregister(self._socket)
                 return
@@ -65,7 +65,7 @@ class Port:
         self._socket.close()
 
 
-def open_port(address: Address, *, encrypted: bool) -> socket.socket:
+def _open(address: Address, *, encrypted: bool) -> socket.socket:
     """A listening socket. Raises TransportError as `Port` does."""
     host, port = address
     try:
