@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from hacoord.commands.options import Commands, add_command
 from hacoord.config import Config, load, show
 
 
-def add_commands(config: argparse.ArgumentParser) -> None:
-    """Add the subcommands to `hacoord config`; each sets `command`, which returns the exit status."""
-    commands = config.add_subparsers(title="commands", required=True)
-    check = commands.add_parser("check", help="say whether a node would take this configuration")
-    check.epilog = "example: hacoord config check hacoord.toml"
+def add_commands(commands: Commands) -> None:
+    """Add `hacoord config` with its subcommands."""
+    config = commands.add_parser("config", help="check settings, or show them all")
+    parts: Commands = config.add_subparsers(title="commands", required=True)
+    text = "say whether a node would take this configuration"
+    check = add_command(parts, "check", _check, text, "hacoord config check hacoord.toml")
     check.add_argument("file", type=Path, metavar="FILE", help="settings, in TOML (docs/configuration.md)")
-    check.set_defaults(command=_check)
-    shown = commands.add_parser("show", help="show every setting with its value, unit and meaning, as TOML")
-    shown.epilog = "example: hacoord config show hacoord.toml"
+    text = "show every setting with its value, unit and meaning, as TOML"
+    shown = add_command(parts, "show", _show, text, "hacoord config show hacoord.toml")
     shown.add_argument("file", type=Path, nargs="?", metavar="FILE", help="settings, in TOML (the defaults)")
-    shown.set_defaults(command=_show)
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
-from hacoord.client import Client, RequestRefused, Unreachable
-from hacoord.commands import seconds
+from hacoord.client import RequestRefused, Unreachable
+from hacoord.commands.options import Commands, add_asking, client
 from hacoord.config import parse_address
 from hacoord.disk.storage import LEFTOVERS, StorageError, create
 from hacoord.exits import Exit, NodeFailed
 from hacoord.ha.membership import Action
-
-Open = Callable[[argparse.Namespace, Sequence[str]], Client]
 
 _CHANGES: tuple[tuple[str, Action, str], ...] = (
     ("drop", Action.DROP, "remove a follower or an observer for good; its name can't be used again"),
@@ -25,14 +23,11 @@ _CHANGES: tuple[tuple[str, Action, str], ...] = (
 )
 
 
-def add_commands(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], client: Open
-) -> list[argparse.ArgumentParser]:
-    """Add the commands; each sets `command`, which returns the exit status. `client` opens a client for a command."""
-    join = commands.add_parser("join", help="make the data directory of a node that joins a cluster which works")
-    join.epilog = (
-        "example: hacoord join data/n4 --node n4 --address 127.0.0.1:7004 --helper 127.0.0.1:7001 --secret-file secret"
-    )
+def add_commands(commands: Commands) -> None:
+    """Add the commands."""
+    example = "data/n4 --node n4 --address 127.0.0.1:7004 --helper 127.0.0.1:7001 --secret-file secret"
+    text = "make the data directory of a node that joins a cluster which works"
+    join = add_asking(commands, "join", _join, text, f"hacoord join {example}", timeout=10.0)
     join.add_argument("directory", type=Path, metavar="DIR", help="the data directory; made if it is missing")
     join.add_argument("--node", required=True, dest="name", metavar="NAME", help="a name never used in this cluster")
     join.add_argument("--address", required=True, metavar="HOST:PORT", help="where the others find it")
@@ -40,12 +35,10 @@ def add_commands(
         "--helper", required=True, action="append", metavar="HOST:PORT", help="a node of the cluster; repeatable"
     )
     join.add_argument("--observer", action="store_true", help="it is to copy the journal, and never to vote")
-    join.set_defaults(command=lambda args: _join(args, client))
 
     member = commands.add_parser("member", help="change the nodes of a cluster").add_subparsers(required=True)
-    parsers = [join]
     for word, action, text in _CHANGES:
-        parser = member.add_parser(word, help=text, description=text[0].upper() + text[1:] + ".")
+        parser = add_asking(member, word, partial(_change, action), text, timeout=10.0)
         parser.add_argument("name", metavar="NAME", help="the node")
         if action is Action.MOVE:
             parser.add_argument("address", metavar="HOST:PORT", help="where it is to be found")
@@ -54,14 +47,9 @@ def add_commands(
         parser.add_argument(
             "--node", required=True, action="append", dest="helper", metavar="HOST:PORT", help="a node; repeatable"
         )
-        parser.set_defaults(command=lambda args, action=action: _change(args, action, client))
-        parsers.append(parser)
-    for parser in parsers:
-        parser.add_argument("--timeout", type=seconds, default=10.0, metavar="SECONDS", help="how long to try (10)")
-    return parsers
 
 
-def _join(args: argparse.Namespace, client: Open) -> int:
+def _join(args: argparse.Namespace) -> int:
     parse_address(args.address)
     try:
         with os.scandir(args.directory) as found:
@@ -72,7 +60,7 @@ def _join(args: argparse.Namespace, client: Open) -> int:
         raise NodeFailed(Exit.STORAGE, f"can't use {args.directory}: {error.strerror}") from error
     if names - LEFTOVERS:
         raise NodeFailed(Exit.STORAGE, f"{args.directory} is not empty: choose another directory for the new node")
-    reply = _ask(args, Action.ADD_OBSERVER if args.observer else Action.JOIN, client)
+    reply = _ask(args, Action.ADD_OBSERVER if args.observer else Action.JOIN)
     cluster, founders = str(reply["cluster"]), cast("dict[str, str]", reply["founding"])
     try:
         create(args.directory, cluster=cluster, node=args.name, members=founders, address=args.address)
@@ -83,15 +71,15 @@ def _join(args: argparse.Namespace, client: Open) -> int:
     return Exit.STOPPED
 
 
-def _change(args: argparse.Namespace, action: Action, client: Open) -> int:
-    reply = _ask(args, action, client)
+def _change(action: Action, args: argparse.Namespace) -> int:
+    reply = _ask(args, action)
     print(f"{action} {args.name}: done, with entry {reply['changed']} of the log")
     return Exit.STOPPED
 
 
-def _ask(args: argparse.Namespace, action: Action, client: Open) -> dict[str, object]:
+def _ask(args: argparse.Namespace, action: Action) -> dict[str, object]:
     address, force = getattr(args, "address", ""), getattr(args, "force", False)
-    with client(args, args.helper) as asking:
+    with client(args, args.helper, timeout=args.timeout + 5) as asking:
         try:
             return asking.change(action, args.name, address=address, force=force, timeout=args.timeout)
         except (RequestRefused, Unreachable) as error:

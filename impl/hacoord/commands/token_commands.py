@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from hacoord.commands.options import Commands, add_command
 from hacoord.config import ConfigError
 from hacoord.net.rights import Right
 from hacoord.net.tokens import TokensFile, open_tokens, write_private
@@ -12,20 +13,18 @@ from hacoord.net.tokens import TokensFile, open_tokens, write_private
 _RIGHTS = [str(right) for right in Right if right is not Right.NONE]
 
 
-def add_commands(token: argparse.ArgumentParser) -> None:
-    """Add the subcommands to `hacoord token`; each sets `command`, which returns the exit status."""
-    commands = token.add_subparsers(title="commands", required=True)
-    new = commands.add_parser("new", help="make a token, and print it, once: it can't be shown again")
-    new.epilog = "example: hacoord token new reports --right read --tokens-file tokens --out reports.token"
+def add_commands(commands: Commands) -> None:
+    """Add `hacoord token` with its subcommands."""
+    token = commands.add_parser("token", help="make, list and remove the tokens of clients")
+    parts: Commands = token.add_subparsers(title="commands", required=True)
+    example = "hacoord token new reports --right read --tokens-file tokens --out reports.token"
+    new = add_command(parts, "new", _new, "make a token, and print it, once: it can't be shown again", example)
     new.add_argument("name", metavar="NAME", help="what the token is called, in messages and in the list")
     new.add_argument("--right", required=True, choices=_RIGHTS, help="what its owner may do")
     new.add_argument("--out", type=Path, metavar="FILE", help="write it into a new file for its owner only")
-    new.set_defaults(command=_new)
-    listing = commands.add_parser("list", help="print the tokens: name, right")
-    listing.set_defaults(command=_list)
-    remove = commands.add_parser("remove", help="accept a token no more, from its owner's next request on")
+    listing = add_command(parts, "list", _list, "print the tokens: name, right")
+    remove = add_command(parts, "remove", _remove, "accept a token no more, from its owner's next request on")
     remove.add_argument("name", metavar="NAME", help="what the token is called")
-    remove.set_defaults(command=_remove)
     for parser in (new, listing, remove):
         parser.add_argument(
             "--tokens-file", type=Path, required=True, metavar="FILE", help="what the nodes have as tokens_file"
