@@ -37,7 +37,6 @@ from hacoord.machine import StateMachine
 from hacoord.monitoring.frontends import view
 from hacoord.monitoring.monitor import Monitor
 from hacoord.monitoring.pages import pages
-from hacoord.net.frames import CHANGES_SINCE, HANDOVER_SINCE
 from hacoord.net.http import HttpServer
 from hacoord.net.peers import Peers
 from hacoord.net.rights import OPERATIONS, Right
@@ -133,7 +132,7 @@ class Node:
             self.frontend,
             time.monotonic,
             self._transport.wake,
-            outdated=lambda: self._transport.older_than(CHANGES_SINCE),
+            outdated=lambda: self._transport.outdated,
             patience=config.election.timeout,
         )
         self.protocol = HAProtocol(self.frontend, self.membership, time.monotonic, self._transport.wake)
@@ -441,7 +440,7 @@ class Node:
 
     def _best_heir(self) -> str | None:
         """The voter to hand over to: one that answers, and whose version of the protocol knows how to be asked."""
-        able = self._transport.connected - self._transport.older_than(HANDOVER_SINCE)
+        able = self._transport.connected - self._transport.outdated
         return self._raft.best_heir(able)
 
     def _change(self, request: ClientRequest, fields: Mapping[str, object]) -> None:

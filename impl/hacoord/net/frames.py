@@ -45,8 +45,8 @@ PROTOCOL = 2
 """The newest version of the protocol that this code speaks."""
 OLDEST = 1
 """The oldest one. Two ends speak the newest that both know, so that nodes can be upgraded one after the other."""
-HANDOVER_SINCE = CHANGES_SINCE = IMAGES_SINCE = KEYS_SINCE = 2
-"""The first versions with TimeoutNow, with groups that change, with images, and with keys."""
+CHANGES_SINCE = 2
+"""The first version with groups that change, and with handovers, images and keys."""
 MAX_FRAME = 8 * 1024 * 1024
 """Default limit of a frame's body, in bytes."""
 
@@ -56,6 +56,7 @@ _ROW = struct.Struct(f">QBI{DIGEST_SIZE}s")
 _REQUEST_VOTE, _VOTE, _APPEND_ENTRIES, _APPENDED, _TIMEOUT_NOW, _REMOVED = 1, 2, 3, 4, 5, 8
 _INSTALL_SNAPSHOT, _RECEIVED = 10, 11
 _KINDS = {int(kind): kind for kind in Kind}
+_LATER_KINDS = (Kind.CONFIGURATION, Kind.KEYED)
 _INC = re.compile(r"[0-9]{1,18}-[0-9a-f]{8}")
 _LIMIT = 2**63  # integers fit SQLite's
 
@@ -147,16 +148,10 @@ def is_inc(value: object) -> bool:
 def since(message: Message) -> int:
     """The version of the protocol that can first say this message."""
     match message:
-        case TimeoutNow():
-            return HANDOVER_SINCE
-        case Removed():
+        case TimeoutNow() | Removed() | InstallSnapshot() | Received():
             return CHANGES_SINCE
-        case InstallSnapshot() | Received():
-            return IMAGES_SINCE
-        case AppendEntries(entries=entries) if any(entry.kind is Kind.CONFIGURATION for entry in entries):
+        case AppendEntries(entries=entries) if any(entry.kind in _LATER_KINDS for entry in entries):
             return CHANGES_SINCE
-        case AppendEntries(entries=entries) if any(entry.kind is Kind.KEYED for entry in entries):
-            return KEYS_SINCE
         case _:
             return 1
 
@@ -174,7 +169,7 @@ def encode_message(message: Message, protocol: int = PROTOCOL) -> bytes:
         return _pack(_APPENDED, [m.src, m.dst, m.ref, m.term, m.ok, m.match, m.store, m.read, m.confirm])
     if isinstance(m, RequestVote):
         header = [m.src, m.dst, m.ref, m.term, m.last, m.last_term, m.pre, m.campaign]
-        return _pack(_REQUEST_VOTE, [*header, m.heir] if protocol >= HANDOVER_SINCE else header)
+        return _pack(_REQUEST_VOTE, [*header, m.heir] if protocol >= CHANGES_SINCE else header)
     if isinstance(m, TimeoutNow):
         return _pack(_TIMEOUT_NOW, [m.src, m.dst, m.ref, m.term])
     if isinstance(m, InstallSnapshot):
@@ -201,7 +196,7 @@ def decode_message(body: bytes, protocol: int = PROTOCOL) -> Message:
     header = decode_json(body[_HEAD.size : end])
     if not isinstance(header, list):
         raise FrameError("the header of a message is not an array")
-    if tag == _REQUEST_VOTE and protocol < HANDOVER_SINCE:
+    if tag == _REQUEST_VOTE and protocol < CHANGES_SINCE:
         header.append(False)
     try:
         message = decoder(header, body, end)

@@ -21,7 +21,16 @@ from math import inf
 from hacoord.config import Address, ConfigError, Connections, parse_address
 from hacoord.net.connect import ClientConnection, ConnectionFailed, RequestUnanswered
 from hacoord.net.connection import Connection, Dial, log
-from hacoord.net.frames import MAX_FRAME, PROTOCOL, FrameError, TransportError, decode_message, encode_message, since
+from hacoord.net.frames import (
+    CHANGES_SINCE,
+    MAX_FRAME,
+    PROTOCOL,
+    FrameError,
+    TransportError,
+    decode_message,
+    encode_message,
+    since,
+)
 from hacoord.net.handshake import Dialer, Handshake, HandshakeRefused, Hello, Listener
 from hacoord.net.port import Port
 from hacoord.net.requests import ClientRequest, Clients
@@ -123,9 +132,10 @@ class Transport:
         """The version of the protocol that each peer speaks, of those that messages can be sent to now."""
         return {dial.name: dial.open.protocol for dial in self._dials.values() if dial.open is not None}
 
-    def older_than(self, protocol: int) -> frozenset[str]:
-        """The connected peers that speak an older version of the protocol, to whom what is new in it can't be said."""
-        return frozenset(peer for peer, spoken in self.protocols.items() if spoken < protocol)
+    @property
+    def outdated(self) -> frozenset[str]:
+        """The connected peers whose version of the protocol has no changes of the group, nor handovers."""
+        return frozenset(peer for peer, spoken in self.protocols.items() if spoken < CHANGES_SINCE)
 
     @property
     def peers(self) -> frozenset[str]:
