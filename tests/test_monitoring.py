@@ -94,11 +94,12 @@ def _check_histogram(name: str, samples: Samples) -> None:
 
 def test_the_text_is_what_prometheus_reads_whatever_the_labels_hold() -> None:
     registry = Registry()
-    counter = registry.counter("a_total", "Back\\slash\nand line.", "who", "what")
-    counter.add('q"uo\\te\nnew', "")
-    counter.add('q"uo\\te\nnew', "", by=2)
+    text = "Back\\slash\nand line."
+    registry.totals("a_total", text, ("who", "what"), lambda: {('q"uo\\te\nnew', ""): 3})
     registry.counter("b_total", "Starts at once.")
-    registry.counter("c_total", "So does this.", "x", start=[("1",), ("2",)])
+    counted = registry.counter("c_total", "So does this.")
+    counted.add()
+    counted.add(2)
     registry.gauge("d", "Odd.", lambda: float("nan"))
     registry.gauges("e", "Odder.", ("x",), lambda: {("up",): float("inf"), ("down",): float("-inf"), ("t",): True})
     slow = registry.histogram("f_seconds", "Buckets.", "x")
@@ -114,7 +115,7 @@ def test_the_text_is_what_prometheus_reads_whatever_the_labels_hold() -> None:
     assert "\nd NaN\n" in text
     assert 'e{x="up"} +Inf\ne{x="down"} -Inf\ne{x="t"} 1\n' in text
     assert samples["b_total", frozenset()] == 0
-    assert samples["c_total", frozenset({("x", "2")})] == 0
+    assert samples["c_total", frozenset()] == 3
     assert 'f_seconds_bucket{x="y",le="0.25"} 2\nf_seconds_bucket{x="y",le="0.5"} 3\n' in text
     assert 'f_seconds_bucket{x="y",le="+Inf"} 4\nf_seconds_sum{x="y"} 99.8\nf_seconds_count{x="y"} 4\n' in text
 

@@ -31,19 +31,18 @@ class Described:
 
 @dataclass(slots=True)
 class Counter:
-    """A number that only grows."""
+    """A number that only grows, from 0."""
 
     described: Described
-    values: dict[Labels, float] = field(default_factory=dict)
+    value: float = 0
 
-    def add(self, *labels: str, by: float = 1) -> None:
+    def add(self, by: float = 1) -> None:
         """Count `by` more."""
-        self.values[labels] = self.values.get(labels, 0) + by
+        self.value += by
 
     def lines(self) -> Iterator[str]:
-        """Its samples."""
-        for labels, value in self.values.items():
-            yield _sample(self.described.name, zip(self.described.labels, labels, strict=True), value)
+        """Its one sample."""
+        yield _sample(self.described.name, (), self.value)
 
 
 @dataclass(slots=True)
@@ -92,9 +91,9 @@ class Registry:
     def __init__(self) -> None:
         self.metrics: dict[str, Counter | Reading | Histogram] = {}
 
-    def counter(self, name: str, text: str, *labels: str, start: Iterable[Labels] = ()) -> Counter:
-        """A counter. It begins at 0; one with labels does so for those in `start`."""
-        counter = Counter(Described(name, text, "counter", labels), dict.fromkeys(start if labels else [()], 0))
+    def counter(self, name: str, text: str) -> Counter:
+        """A counter."""
+        counter = Counter(Described(name, text, "counter", ()))
         self.metrics[name] = counter
         return counter
 

@@ -165,8 +165,8 @@ class Monitor:
         self._sync.observe(seconds)
         if seconds > self._slow:
             self._say("slow_sync", {"seconds": seconds, "entries": len(write.entries)}, logging.WARNING)
-        self._entries.add(by=len(write.entries))
-        self._bytes.add(by=sum(len(entry.data) for entry in write.entries))
+        self._entries.add(len(write.entries))
+        self._bytes.add(sum(len(entry.data) for entry in write.entries))
 
     def traced(self, events: Iterable[Event]) -> None:
         """Events have been written down."""
