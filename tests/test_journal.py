@@ -166,10 +166,10 @@ def test_what_waits_is_bounded_and_taken_in_batches() -> None:
     assert kinds(leader.answers) == [Overloaded]
     leader.turn()
     assert leader.raft.last == 4
-    assert leader.journal.has_waiting
+    assert leader.journal.due_in() <= 0
     leader.turn()
     assert leader.raft.last == 5
-    assert not leader.journal.has_waiting
+    assert leader.journal.due_in() > 0
 
 
 def test_batches_are_bounded_by_bytes_too() -> None:
@@ -217,7 +217,7 @@ class Caller(threading.Thread):
 def until_waiting(leader: Leader) -> None:
     """Until the caller's write has reached the queue."""
     for _ in range(10_000):
-        if leader.journal.has_waiting and leader.woken:
+        if leader.journal.due_in() <= 0 and leader.woken:
             return
         threading.Event().wait(0.001)
     raise AssertionError("the write never came")
@@ -283,7 +283,7 @@ def test_a_write_waits_for_others_until_its_deadline() -> None:
     leader.turn()
     assert leader.raft.last == 2
     leader.now += 0.125
-    assert leader.journal.has_waiting
+    assert leader.journal.due_in() <= 0
     leader.turn()
     assert leader.raft.last == 4
 
@@ -293,9 +293,9 @@ def test_a_full_batch_does_not_wait(batch: Batch, writes: int) -> None:
     leader = Leader(batch)
     leader.elect()
     for left in reversed(range(writes)):
-        assert not leader.journal.has_waiting
+        assert leader.journal.due_in() > 0
         leader.write(b"x" * 600)
-        assert leader.journal.has_waiting is not bool(left)
+        assert (leader.journal.due_in() <= 0) is not bool(left)
     leader.turn()
     assert leader.raft.last == 2 + writes
     assert leader.journal.due_in() == inf
@@ -377,7 +377,7 @@ def test_what_is_not_applied_grows_old_although_the_leader_is_heard() -> None:
 def test_a_leader_is_as_fresh_as_its_quorum() -> None:
     leader = Leader()
     leader.elect()
-    assert leader.journal.is_ready
+    assert leader.frontend.ready
     assert leader.journal.staleness() == 0
     leader.now = 5.5
     leader.frontend.tick(leader.now)
@@ -410,14 +410,14 @@ def test_writes_that_are_held_wait_and_nothing_else_does() -> None:
     leader.frontend.held_until = leader.now + 0.5
     leader.write(b"a")
     assert leader.journal.due_in() == 0.5
-    assert not leader.journal.has_waiting
+    assert leader.journal.due_in() > 0
     last = leader.raft.last
     leader.turn()
     assert leader.raft.last == last
     leader.journal.submit_read(leader.answers.append)
-    assert leader.journal.has_waiting
+    assert leader.journal.due_in() <= 0
     leader.now += 0.5
-    assert leader.journal.has_waiting
+    assert leader.journal.due_in() <= 0
     leader.turn()
     leader.peer_stores()
     leader.turn()

@@ -172,14 +172,14 @@ def test_reads_of_one_turn_share_a_round_and_later_ones_the_next() -> None:
     leader.journal.submit_read(leader.answers.append)
     leader.turn()
     assert (starts(leader), leader.answers) == (1, [])
-    assert not leader.journal.has_waiting, "a read that waits for a round must not keep the loop awake"
+    assert leader.journal.due_in() > 0, "a read that waits for a round must not keep the loop awake"
     peer_confirms(leader)
     leader.turn()
     assert len(leader.answers) == 3
     point = leader.answers[0]
     assert isinstance(point, ReadPoint)
     assert point.index == leader.raft.commit_index
-    assert leader.journal.has_waiting
+    assert leader.journal.due_in() <= 0
     leader.turn()
     peer_confirms(leader)
     leader.turn()
@@ -266,7 +266,7 @@ def test_a_linearizable_read_from_another_thread() -> None:
     reader = Reader(leader.journal, WAIT)
     reader.start()
     for _ in range(10_000):
-        if leader.journal.has_waiting and leader.woken:
+        if leader.journal.due_in() <= 0 and leader.woken:
             break
         threading.Event().wait(0.001)
     leader.turn()

@@ -156,11 +156,6 @@ class Journal:
         return self.staleness() <= max_staleness
 
     @property
-    def is_ready(self) -> bool:
-        """Whether this node takes writes: it is the LEADER, and has written down that it is."""
-        return self._frontend.ready
-
-    @property
     def first(self) -> int:
         """The first index that `read` can still be asked for."""
         return self._replay.first
@@ -205,12 +200,9 @@ class Journal:
         if key is not None:
             data = pack(key, data)
         with self._lock:
-            if self._closed:
-                refusal: Outcome | None = NotLeader(None)
-            elif len(self._intake) + len(self._proposed) + len(self._repeated) >= self._batch.queue:
-                refusal = Overloaded(f"{self._batch.queue} writes are waiting already; this one was not taken in")
-            else:
-                refusal = None
+            waiting, proposed, _ = self.depth
+            refusal = self._refusal(waiting + proposed, "writes")
+            if refusal is None:
                 self._intake.put(Write(data, key, answer, start))
         if refusal is not None and start():
             self._tell(answer, refusal)
@@ -218,20 +210,20 @@ class Journal:
     def submit_read(self, answer: Answer) -> None:
         """Queue a linearizable read; `answer` is called once, in the loop, with what became of it."""
         with self._lock:
-            if self._closed:
-                refusal: Outcome | None = NotLeader(None)
-            elif len(self._reads_waiting) + len(self._reading) >= self._batch.queue:
-                refusal = Overloaded(f"{self._batch.queue} reads are waiting already; this one was not taken in")
-            else:
-                refusal = None
+            _, _, reads = self.depth
+            refusal = self._refusal(reads, "reads")
+            if refusal is None:
                 self._reads_waiting.append(answer)
         if refusal is not None:
             self._tell(answer, refusal)
 
-    @property
-    def has_waiting(self) -> bool:
-        """Whether writes are due in the next turn, or reads that need not wait for others."""
-        return self.due_in() <= 0
+    def _refusal(self, waiting: int, what: str) -> Outcome | None:
+        """Why one more is not taken in, None if it is."""
+        if self._closed:
+            return NotLeader(None)
+        if waiting >= self._batch.queue:
+            return Overloaded(f"{self._batch.queue} {what} are waiting already; this one was not taken in")
+        return None
 
     def due_in(self) -> float:
         """Seconds until `propose` has something to do; inf if nothing waits."""
