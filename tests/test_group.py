@@ -579,7 +579,7 @@ def test_writes_that_have_waited_in_vain_are_let_alone() -> None:
     # The round that began when writes were held is over, and so are the next ones: they change nothing.
     assert [catch_up.hold(100 + n, 100 + n, 2.0 + n / 2) for n in range(19)] == [1.9] * 19
     assert catch_up.hold(200, 200, 11.9) == 12.9
-    catch_up.release(12.0)
+    assert catch_up.hold(None, 0, 12.0) == 0.0
     assert catch_up.hold(200, 300, 12.0) == 0.0
 
 

@@ -23,8 +23,18 @@ class CatchUp:
         self._until = 0.0
         self._again = 0.0
 
-    def hold(self, reach: int, commit: int, now: float) -> float:
-        """Until when writes had better wait, as a change needs a node that has `reach` to have `commit`."""
+    def hold(self, reach: int | None, commit: int, now: float) -> float:
+        """Until when writes had better wait, as a change needs a node that has `reach` to have `commit`.
+
+        `reach` is None when no change waits for anybody.
+        """
+        if reach is None:
+            if now < self._until:
+                began = self._until - self._longest
+                self._again = now + PAUSES * (now - began)
+            self._round = None
+            self._until = 0.0
+            return 0.0
         if now < self._until:
             return self._until
         if self._round is None:
@@ -36,11 +46,3 @@ class CatchUp:
                 self._until = now + self._longest
                 self._again = self._until + PAUSES * self._longest
         return self._until
-
-    def release(self, now: float) -> None:
-        """No change waits for anybody."""
-        if now < self._until:
-            began = self._until - self._longest
-            self._again = now + PAUSES * (now - began)
-        self._round = None
-        self._until = 0.0

@@ -139,16 +139,7 @@ class Membership:
                 request.answer(outcome)
         if self._frontend.takes_in and not any(request.under_way for request in requests):
             self._promote_learners()
-        self._hold()
-
-    def _hold(self) -> None:
-        """Have writes wait if that is what it takes."""
-        now = self._clock()
-        if self._lagging is None:
-            self._catch_up.release(now)
-            self._frontend.held_until = 0.0
-        else:
-            self._frontend.held_until = self._catch_up.hold(self._lagging, self._raft.commit_index, now)
+        self._frontend.held_until = self._catch_up.hold(self._lagging, self._raft.commit_index, self._clock())
 
     def close(self) -> None:
         """The loop ends: whoever waits is told so."""
