@@ -102,14 +102,11 @@ class ClientConnection:
         except (OSError, FrameError, HandshakeRefused) as error:
             self.close()
             raise RequestUnanswered(f"no answer from {self._address}: {error}") from error
-        if not (isinstance(answer, list) and len(answer) == 2 and answer[0] == self._number):
-            self.close()
-            raise RequestUnanswered(f"{self._address} answered something else")
-        reply = answer[1]
-        if not isinstance(reply, dict):
-            self.close()
-            raise RequestUnanswered(f"{self._address} answered something that is no object")
-        return reply
+        match answer:
+            case [number, dict() as reply] if number == self._number:
+                return reply
+        self.close()
+        raise RequestUnanswered(f"{self._address} answered something else")
 
     def close(self) -> None:
         """May be called twice."""
