@@ -10,14 +10,11 @@ the log is then a valid but shorter one. The node's trace shows it (guard Nothin
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import sqlite3
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +23,7 @@ from sqlite_utils import Database
 
 from hacoord.disk.acquaintances import Acquaintances
 from hacoord.disk.directory import LOCK, StorageError, lock_directory, make_directory, sync
+from hacoord.disk.identity import Identity, create_table
 from hacoord.disk.image_store import Damaged, ImageStore, create_tables
 from hacoord.raft.group import encode
 from hacoord.raft.group import founding as founders
@@ -51,30 +49,6 @@ _LEFTOVERS = (DATABASE, DATABASE + "-wal", DATABASE + "-shm", DATABASE + "-journ
 
 class DiskFull(StorageError):
     """The disk is full. Nothing of the transaction was written; the same `save` may be tried again."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """The one row of table `node`.
-
-    `members` is a JSON object of name to "host:port", the voters that the group was set up with; for a node that joined
-    later, a list of that object and its own "host:port".
-    """
-
-    cluster: str
-    node: str
-    disk: str
-    members: str
-    incarnation: int
-    term: int
-    vote: str | None
-
-    def values(self) -> tuple[str | int | None, ...]:
-        return (self.cluster, self.node, self.disk, self.members, self.incarnation, self.term, self.vote)
-
-    def seal(self) -> bytes:
-        """A hash over the row, so that a damaged term or vote is noticed and not believed."""
-        return blake2b(json.dumps(self.values()).encode(), digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +85,8 @@ def create(
         make_directory(directory)
         lock = lock_directory(directory)
         try:
-            known: object = dict(members) if address is None else [dict(members), address]
-            _create_locked(directory, cluster, node, known, founding)
+            term = founding.base.last_term if founding else 0
+            _create_locked(directory, Identity.new(cluster, node, members, address, term), founding)
         finally:
             os.close(lock)
     except OSError as error:
@@ -134,7 +108,7 @@ def _check_names(cluster: str, node: str, members: Mapping[str, str], *, joins: 
         )
 
 
-def _create_locked(directory: Path, cluster: str, node: str, members: object, founding: Founding | None) -> None:
+def _create_locked(directory: Path, identity: Identity, founding: Founding | None) -> None:
     for name in _LEFTOVERS:
         # A WAL left behind counts too: SQLite would replay it into the new database.
         if (directory / name).exists():
@@ -145,30 +119,19 @@ def _create_locked(directory: Path, cluster: str, node: str, members: object, fo
     unfinished = directory / (DATABASE + ".new")
     for suffix in ("", "-journal"):
         Path(f"{unfinished}{suffix}").unlink(missing_ok=True)
-    term = founding.base.last_term if founding else 0
-    row = _Node(cluster, node, uuid.uuid4().hex, json.dumps(members), 0, term, None)
     try:
         database = Database(sqlite3.connect(unfinished, isolation_level=None))
         try:
             database.execute("PRAGMA synchronous = FULL")
             database.conn.execute("BEGIN")
-            database.create_table(
-                "node",
-                {"id": int, "cluster": str, "node": str, "disk": str, "members": str, "incarnation": int, "term": int,
-                 "vote": str, "seal": bytes},
-                pk="id",
-            )  # fmt: skip
+            create_table(database)
             database.create_table(
                 "log", {"idx": int, "term": int, "kind": int, "data": bytes, "digest": bytes}, pk="idx"
             )
             create_tables(database.conn)
             if founding:
                 ImageStore(database.conn).found(founding.base, founding.content)
-            database.conn.execute(
-                "INSERT INTO node (id, cluster, node, disk, members, incarnation, term, vote, seal)"
-                " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*row.values(), row.seal()),
-            )
+            identity.write(database.conn)
             database.conn.execute(f"PRAGMA application_id = {APPLICATION}")
             database.conn.execute(f"PRAGMA user_version = {SCHEMA}")
             database.conn.execute("COMMIT")
@@ -206,7 +169,7 @@ class Storage:
             raise self._unusable(error) from error
         self._conn: sqlite3.Connection = self._database.conn
         try:
-            self._row = self._open()
+            self._identity = self._open()
             self._images = ImageStore(self._conn)
             self.acquaintances = Acquaintances(self._database)
             self._last = self._last_index()
@@ -223,12 +186,10 @@ class Storage:
         except (Damaged, ValueError, TypeError, KeyError) as error:  # text that is none, a column that is not there
             self.close()
             raise self._damaged(str(error)) from error
-        self.cluster: str = self._row.cluster
-        self.node: str = self._row.node
-        self.disk: str = self._row.disk
-        members = json.loads(self._row.members)
-        self.members: dict[str, str] = members[0] if isinstance(members, list) else members
-        self.address: str = members[1] if isinstance(members, list) else members[self.node]
+        self.cluster: str = self._identity.cluster
+        self.node: str = self._identity.node
+        self.disk: str = self._identity.disk
+        self.members, self.address = self._identity.founders()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -238,13 +199,13 @@ class Storage:
     @property
     def incarnation(self) -> int:
         """How often a process has started on it."""
-        return self._row.incarnation
+        return self._identity.incarnation
 
     def new_incarnation(self) -> str:
         """Count this start of the process, durably; returns "COUNTER-xxxxxxxx", different from every earlier one."""
-        row = replace(self._row, incarnation=self._row.incarnation + 1)
-        self._transaction(Persist(None, 0, ()), row)
-        return f"{row.incarnation}-{secrets.token_hex(4)}"
+        identity = replace(self._identity, incarnation=self._identity.incarnation + 1)
+        self._transaction(Persist(None, 0, ()), identity)
+        return f"{identity.incarnation}-{secrets.token_hex(4)}"
 
     def load(self) -> tuple[HardState, list[Entry]]:
         """The hard state and the log after `base`, each entry verified against its digest (incident 20)."""
@@ -269,11 +230,11 @@ class Storage:
                 digest, term = entry.digest, entry_term
         except sqlite3.Error as error:
             raise self._unusable(error) from error
-        if term > self._row.term:
-            raise self._damaged(f"the log reaches term {term}, the hard state only {self._row.term}")
+        if term > self._identity.term:
+            raise self._damaged(f"the log reaches term {term}, the hard state only {self._identity.term}")
         if self.image and self.image.base.last > base.last + len(log):
             raise self._damaged(f"the log ends at {base.last + len(log)}, before the image does")
-        return HardState(self._row.term, self._row.vote), log
+        return HardState(self._identity.term, self._identity.vote), log
 
     @property
     def base(self) -> Base:
@@ -314,7 +275,7 @@ class Storage:
         """
         self._conn.execute("PRAGMA synchronous = NORMAL")
         try:
-            self._transaction(Persist(None, 0, ()), self._row, piece)
+            self._transaction(Persist(None, 0, ()), self._identity, piece)
         finally:
             self._conn.execute("PRAGMA synchronous = FULL")
 
@@ -325,9 +286,9 @@ class Storage:
         any other I/O error; then this object takes nothing more, because after a failed sync nobody knows what the disk
         holds: the process has to end and read it anew. Raises ValueError if the entries would leave a gap in the log.
         """
-        row = self._row
+        identity = self._identity
         if persist.hard_state is not None:
-            row = replace(row, term=persist.hard_state.term, vote=persist.hard_state.vote)
+            identity = replace(identity, term=persist.hard_state.term, vote=persist.hard_state.vote)
         first, entries = persist.first, persist.entries
         last = persist.image.base.last if persist.image and persist.received else self._last
         if first:
@@ -336,7 +297,7 @@ class Storage:
                 raise ValueError(f"entries from {first} do not continue a log that ends at {last}")
         elif entries:
             raise ValueError("entries without the index from which they replace the log")
-        self._transaction(persist, row)
+        self._transaction(persist, identity)
 
     def close(self) -> None:
         """Release the directory. Nothing is lost by not calling this. May be called twice."""
@@ -351,19 +312,15 @@ class Storage:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _transaction(self, persist: Persist, row: _Node, piece: Piece | None = None) -> None:
+    def _transaction(self, persist: Persist, identity: Identity, piece: Piece | None = None) -> None:
         if self._broken is not None:
             raise StorageError(f"{self.directory} failed before ({self._broken}): restart the process")
         execute = self._conn.execute
         first, entries, last = persist.first, persist.entries, self._last
         try:
             execute("BEGIN IMMEDIATE")
-            if row is not self._row:
-                execute(
-                    "UPDATE node SET cluster = ?, node = ?, disk = ?, members = ?, incarnation = ?, term = ?, vote = ?,"
-                    " seal = ? WHERE id = 1",
-                    (*row.values(), row.seal()),
-                )
+            if identity is not self._identity:
+                identity.write(self._conn)
             if persist.image and persist.received:
                 last = persist.image.base.last
                 execute("DELETE FROM log WHERE idx > ?", (last,))
@@ -381,7 +338,7 @@ class Storage:
         except BaseException:  # a number too large for SQLite, a signal's handler: nothing of it may stay
             self._roll_back()
             raise
-        self._row, self._images.state = row, images
+        self._identity, self._images.state = identity, images
         self._last = first - 1 + len(entries) if first else last
 
     def _failed(self, error: sqlite3.Error) -> StorageError:
@@ -401,8 +358,8 @@ class Storage:
             return False
         return True
 
-    def _open(self) -> _Node:
-        """Check that this is a sound database of ours, set its modes, read its identity."""
+    def _open(self) -> Identity:
+        """Check that this is a sound database of ours, set its modes, read its identity. Raises Damaged."""
         execute = self._conn.execute
         if execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
             raise StorageError(f"{self.directory / DATABASE} is not a hacoord database: correct the path")
@@ -425,17 +382,7 @@ class Storage:
             create_tables(self._conn)
             execute(f"PRAGMA user_version = {SCHEMA}")
             execute("COMMIT")
-        rows = execute("SELECT cluster, node, disk, members, incarnation, term, vote, seal FROM node").fetchall()
-        if len(rows) != 1:
-            raise self._damaged(f"{len(rows)} identities instead of one")
-        row = _Node(*rows[0][:-1])
-        try:
-            seal = row.seal()
-        except (TypeError, ValueError):  # a column came back as a type that was never written
-            seal = b""
-        if seal != rows[0][-1]:
-            raise self._damaged("identity and hard state do not match their seal")
-        return row
+        return Identity.read(self._conn)
 
     def _last_index(self) -> int:
         return max(self.base.last, int(self._conn.execute("SELECT coalesce(max(idx), 0) FROM log").fetchone()[0]))
