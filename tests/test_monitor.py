@@ -32,7 +32,7 @@ class Watched:
         elsewhere = cast(Any, SimpleNamespace(connected={"n3"}, dropped=0, failures=0))
         self.monitor = Monitor(
             self.frontend, self.journal, elsewhere, elsewhere, elsewhere,
-            files=[Path("/nowhere")], patience=1.0, slow=1.0, stale_after=30.0, labels={"node": "n1"},
+            files=[Path("/nowhere")], patience=1.0, slow=1.0, stale_after=30.0, labels={"node": "n1"}, http_port=None,
             clock=lambda: self.now,
         )  # fmt: skip
 

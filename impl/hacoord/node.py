@@ -11,59 +11,45 @@ all threads.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from hacoord import __version__
-from hacoord.backup_service import BackupService
 from hacoord.checkpoint import Checkpoint
-from hacoord.config import Address, Config, ConfigError, parse_address
+from hacoord.config import Address, Config, parse_address
 from hacoord.disk.storage import Storage
 from hacoord.exits import MEANING, Exit, NodeFailed, failures
 from hacoord.ha.frontend import Frontend, FrontendType
-from hacoord.ha.membership import Membership, parse_change
+from hacoord.ha.membership import Membership
 from hacoord.ha.protocol import HAProtocol
 from hacoord.ha.state_change import Execution, IllegalTransition, StateChangeExecutor, StateChangeFailed
-from hacoord.journal import Journal, NotLeader, Outcome, ReplayFailed
+from hacoord.journal import Journal, Outcome, ReplayFailed
 from hacoord.machine import StateMachine
-from hacoord.monitoring.frontends import view
 from hacoord.monitoring.monitor import Monitor
 from hacoord.monitoring.pages import pages
 from hacoord.net.http import HttpServer
 from hacoord.net.peers import Peers
-from hacoord.net.rights import OPERATIONS, Right
-from hacoord.net.tls import Certificates, certificates
+from hacoord.net.rights import Right
+from hacoord.net.tls import certificates
 from hacoord.net.tokens import TokensFile
-from hacoord.net.transport import (
-    ClientConnection,
-    ClientRequest,
-    ConnectionFailed,
-    HandshakeRefused,
-    Transport,
-    TransportError,
-)
-from hacoord.raft.core import Raft, Role, Timing
+from hacoord.net.transport import ClientRequest, Transport, TransportError
+from hacoord.operations import Handler, Operations
+from hacoord.raft.core import Raft, Timing
 from hacoord.raft.group import founding
 from hacoord.raft.leadership import Limits
 from hacoord.raft.messages import InstallSnapshot, Message, Ref
 from hacoord.raft.outbox import Outbox
-from hacoord.replies import changed, entries, fate, key_of
 from hacoord.trace import TraceWriter, boot
+from hacoord.welcome import check_welcome
 
 __all__ = ["MEANING", "Exit", "Node", "NodeFailed"]
 
 log = logging.getLogger(__name__)
-
-Handler = Callable[[Mapping[str, object], Callable[[dict[str, object]], None]], None]
-"""Answers one request of an embedding system's own: the request, and the function to call with the reply."""
 
 
 class Node:
@@ -73,9 +59,17 @@ class Node:
         """Open the data directory and the port. Raises NodeFailed when that can't be done."""
         with failures():
             self._open(directory, config, secret)
-        self._test_faults = test_faults
-        self._handlers: dict[str, Handler] = {}
-        self._rights = dict(OPERATIONS)
+        self._operations = Operations(
+            self.frontend,
+            self.journal,
+            self.membership,
+            self._checkpoint,
+            self._monitor,
+            self._storage,
+            self._transport,
+            self._reply,
+            test_faults=test_faults,
+        )
         # What other threads have to say to the loop.
         self._calls: deque[Callable[[], None]] = deque()
         self._stop = threading.Event()
@@ -95,7 +89,7 @@ class Node:
             if certs is not None:
                 certs.check(name)
             tokens = TokensFile(config.tokens_file) if config.tokens_file is not None else None
-            _check_welcome(name, inc, cluster, secret, addresses, certs, self._storage.disk)
+            check_welcome(self._storage, inc, secret, addresses.values(), certs)
             self._transport = Transport(
                 name=name,
                 inc=inc,
@@ -127,7 +121,6 @@ class Node:
         self.frontend = Frontend(self._raft, self._outbox)
         self.journal = Journal(self.frontend, config.batch, self._transport.wake, self._storage.read_image)
         self._checkpoint = Checkpoint(self._raft, self.journal, config.image, self._storage.stage)
-        self._backups = BackupService(self._raft, self._checkpoint, self._storage)
         self.membership = Membership(
             self.frontend,
             time.monotonic,
@@ -139,8 +132,6 @@ class Node:
         self._peers = Peers(self._raft, self._transport, 2 * config.election.timeout)
         self._drain = config.election.timeout
         self._shutdown = config.shutdown
-        # Who asked for the handover under way, and to whom.
-        self._handover: tuple[ClientRequest, str] | None = None
         self._executor = StateChangeExecutor(config.state_change, done=self._transferred, failed=self._failed)
         self._ordered = 0.0
         self._monitor = Monitor(
@@ -154,9 +145,10 @@ class Node:
             slow=config.log.slow,
             stale_after=config.http.staleness,
             labels={"node": name, "cluster": cluster},
+            http_port=None if self._http is None else self._http.address[1],
         )
         if self._http is not None:
-            self._http.pages |= pages(self._monitor, self.status)
+            self._http.pages |= pages(self._monitor)
 
     def _load(self, config: Config) -> Raft:
         """The core, as the disk left it."""
@@ -180,11 +172,6 @@ class Node:
         """The members of the group that this node goes by: name to "host:port"."""
         return {member.name: member.address for member in self._raft.log.group.current.members.values()}
 
-    def address_of(self, name: str) -> str | None:
-        """Where a member of that group is: "host:port"; None if it is no member."""
-        member = self._raft.log.group.current.members.get(name)
-        return member.address if member else None
-
     @property
     def address(self) -> Address:
         """Where this node listens: host and port."""
@@ -207,10 +194,15 @@ class Node:
         It gets the request and a function that takes the reply; that is called once, in the loop, then or later
         (`Journal.submit` and `submit_read` call back there).
         """
-        if operation in self._rights:
-            raise ValueError(f"the operation {operation!r} is taken: choose another name")
-        self._rights[operation] = right
-        self._handlers[operation] = handler
+        self._operations.add(operation, handler, right)
+
+    def outcome(self, outcome: Outcome) -> dict[str, object]:
+        """What became of a write or a read, as a reply that `Client` understands."""
+        return self._operations.outcome(outcome)
+
+    def status(self) -> dict[str, object]:
+        """What `hacoord status` shows."""
+        return self._monitor.status()
 
     def stop(self) -> None:
         """End in good order: let another lead, finish what is proposed, leave. From any thread or signal handler."""
@@ -257,7 +249,7 @@ class Node:
         self._speak()
         self.journal.acknowledge()
         self.journal.answer()
-        self._tell_of_handover()
+        self._operations.turn()
         self._transport.farewell()
         if failure is not None:
             self._monitor.ended(failure.code, str(failure), planned=False)
@@ -272,7 +264,7 @@ class Node:
         began = time.monotonic()
         for item in arrived:
             if isinstance(item, ClientRequest):
-                self._request(item)
+                self._operations.answer(item)
             else:
                 self._monitor.received(item)
                 self.frontend.step(item, time.monotonic())
@@ -303,7 +295,7 @@ class Node:
         self._carry_out()
         self._speak()
         self.journal.answer()
-        self._tell_of_handover()
+        self._operations.turn()
         self._transport.flush()
         self._monitor.turned(began)
 
@@ -349,7 +341,7 @@ class Node:
         leave_at = time.monotonic() + self._shutdown.notice
         while time.monotonic() < leave_at:
             yield
-        heir = self._best_heir()
+        heir = self._operations.best_heir()
         if self.frontend.ready and not self._raft.heir and heir:
             self.frontend.hand_over(heir, self._shutdown.patience)
         # Its own attempt is given up when its patience ends; one that was asked for before may have longer.
@@ -395,171 +387,5 @@ class Node:
         self._calls.append(fail)
         self._transport.wake()
 
-    # --- what clients ask ----------------------------------------------------------------------------------------
-
-    def _request(self, request: ClientRequest) -> None:
-        asked = request.body.get("op")
-        needed = self._rights.get(asked, Right.ADMIN) if isinstance(asked, str) else Right.ADMIN
-        if request.right < needed:
-            reason = f"token {request.token} has the right {request.right}, and {asked!r} takes {needed}"
-            self._reply(request, {"error": "forbidden", "reason": f"{reason}: use another token"})
-            return
-        match request.body:
-            case {"op": "append", "data": str(text)}:
-                try:
-                    data = base64.b64decode(text, validate=True)
-                    key = key_of(request.body)
-                    self.journal.submit(data, lambda outcome: self._reply(request, self.outcome(outcome)), key=key)
-                except (binascii.Error, ValueError) as error:
-                    self._reply(request, {"error": "bad_request", "reason": str(error)})
-            case {"op": "status"}:
-                self._reply(request, self.status())
-            case {"op": "frontends"}:
-                self._reply(request, {"node": self.name, "frontends": view(self._raft, self._monitor)})
-            case {"op": "read_point"}:
-                self.journal.submit_read(lambda outcome: self._reply(request, self.outcome(outcome)))
-            case {"op": "read", "first": int(first), "last": int(last)}:
-                self._reply(request, entries(self.journal, first, last))
-            case {"op": "transfer", "to": str() | None as to, "timeout": float(timeout), "force": bool(force)}:
-                self._transfer(request, to, timeout, force)
-            case {"op": "image"}:
-                self._checkpoint.request(lambda last: self._reply(request, {"image": last}))
-            case {"op": "backup"}:
-                self._backups.begin(lambda body: self._reply(request, body))
-            case {"op": "backup_part"}:
-                self._reply(request, self._backups.part(request.body))
-            case {"op": "member", **fields}:
-                self._change(request, fields)
-            case {"op": "fault", **fault}:
-                self._reply(request, self._fault(fault))
-            case {"op": str(operation)} if operation in self._handlers:
-                self._handlers[operation](request.body, lambda body: self._reply(request, body))
-            case _:
-                reason = f"unknown operation {asked!r}, or wrong fields: was node {self.name} started for it?"
-                self._reply(request, {"error": "bad_request", "reason": reason})
-
-    def _best_heir(self) -> str | None:
-        """The voter to hand over to: one that answers, and whose version of the protocol knows how to be asked."""
-        able = self._transport.connected - self._transport.outdated
-        return self._raft.best_heir(able)
-
-    def _change(self, request: ClientRequest, fields: Mapping[str, object]) -> None:
-        """Have the group changed; the reply comes when that is committed, or refused."""
-        try:
-            change, timeout = parse_change(fields)
-        except (ValueError, ConfigError) as error:
-            self._reply(request, {"error": "bad_request", "reason": str(error)})
-            return
-        cluster: dict[str, object] = {"cluster": self._storage.cluster, "founding": self._storage.members}
-        self.membership.submit(
-            change, timeout, lambda outcome: self._reply(request, changed(outcome, cluster, self.address_of))
-        )
-
-    def _transfer(self, request: ClientRequest, to: str | None, timeout: float, force: bool) -> None:
-        """Begin to hand over; the reply comes when that is done, or has come to nothing."""
-        try:
-            self.frontend.demand_ready()  # another than the LEADER knows of no heir, but who leads
-            heir = to or self._best_heir()
-            if heir is None:
-                raise ValueError(f"no other voter answers {self.name}: there is nobody to hand over to")
-            self.frontend.hand_over(heir, timeout, force=force)
-        except NotLeader as refusal:
-            self._reply(request, self.outcome(refusal))
-        except ValueError as error:
-            self._reply(request, {"error": "bad_request", "reason": str(error)})
-        else:
-            log.info("node %s hands over to %s", self.name, heir)
-            self._handover = request, heir
-
-    def _tell_of_handover(self) -> None:
-        """Answer whoever asked for a handover, once it is clear what has become of it."""
-        if self._handover is None or self._raft.heir:
-            return
-        (request, heir), self._handover = self._handover, None
-        if self._raft.handed_over:
-            self._reply(request, {"handed_over": heir})
-        elif self.frontend.stopped:
-            reason = f"{self.name} lost its office before {heir} was ready for it"
-            self._reply(request, {"error": "lost", "reason": reason})
-        else:
-            reason = f"{heir} did not take over in time; {self.name} goes on as LEADER"
-            self._reply(request, {"error": "timeout", "reason": reason})
-
     def _reply(self, request: ClientRequest, body: dict[str, object]) -> None:
         self._transport.reply(request, {**body, "ref": self._traced})
-
-    def outcome(self, outcome: Outcome) -> dict[str, object]:
-        """What became of a write or a read, as a reply that `Client` understands."""
-        return fate(outcome, self.address_of)
-
-    def status(self) -> dict[str, object]:
-        """What `hacoord status` shows."""
-        raft, frontend = self._raft, self.frontend
-        return {
-            "node": self.name,
-            "cluster": self._storage.cluster,
-            "inc": self._traced.inc,
-            "type": frontend.type.name,
-            "role": raft.role.value,
-            "part": raft.part,
-            "term": raft.term,
-            "epoch": frontend.epoch,
-            "leader": raft.leader,
-            "leader_address": self.address_of(raft.leader) if raft.leader else None,
-            "last": raft.last,
-            "commit": raft.commit_index,
-            "image": raft.newest_image.base.last if raft.newest_image else 0,
-            "first": self.journal.first,
-            "ready": frontend.ready,
-            "applied": self.journal.applied,
-            "healthy": self._monitor.health()[0],
-            "http_port": None if self._http is None else self._http.address[1],
-            "start_time": self._monitor.started,
-            "now": time.time(),
-            "version": __version__,
-            "protocols": self._transport.protocols,
-            "alive": sorted(raft.alive()) if raft.role is Role.LEADER else None,
-        }
-
-    def _fault(self, fault: Mapping[str, object]) -> dict[str, object]:
-        """Cut this node off from others, in both directions, or let it come back. Only for tests."""
-        if not self._test_faults:
-            return {"error": "refused", "reason": f"node {self.name} was started without --test-faults"}
-        match fault:
-            case {"block": [*names]} if all(name in self.members for name in names):
-                self._transport.blocked.update(str(name) for name in names)
-            case {"unblock": True}:
-                self._transport.blocked.clear()
-            case _:
-                return {"error": "bad_request", "reason": "block takes a list of members, unblock takes true"}
-        return {"blocked": sorted(self._transport.blocked)}
-
-
-def _check_welcome(
-    name: str,
-    inc: str,
-    cluster: str,
-    secret: bytes,
-    peers: Mapping[str, Address],
-    certificates: Certificates | None,
-    disk: str,
-) -> None:
-    """Ask the peers that run whether they would let this node in. Raises NodeFailed if it could never have a majority.
-
-    Done once, at the start: a node that already works is not to be ended by what others refuse.
-    """
-    refusals: list[str] = []
-    for address in peers.values():
-        try:
-            ClientConnection(
-                address, cluster=cluster, secret=secret, name=name, inc=inc, timeout=0.5, certificates=certificates,
-                disk=disk,
-            ).close()  # fmt: skip
-        except ConnectionFailed:
-            continue  # not running, or not yet
-        except HandshakeRefused as refused:
-            if refused.removed is None:  # who has been removed ends when its log has been looked at
-                refusals.append(str(refused))
-    members = len(peers) + 1
-    if members - len(refusals) < members // 2 + 1:
-        raise NodeFailed(Exit.REFUSED, f"refused by {len(refusals)} of {len(peers)} other members: {refusals[0]}")

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from hacoord.ha.membership import Changed, ChangeUnknown
 from hacoord.journal import GivenUp, Journal, NotLeader, Outcome, OutcomeUnknown, Overloaded, ReadPoint, Receipt
 from hacoord.raft.changes import ChangeRefused
+from hacoord.raft.group import Configuration
 
 READ_LIMIT = 1 << 20
 """A reply to `read` holds entries of this many bytes at most, and always one if there is one."""
 
 
-def fate(outcome: Outcome, address_of: Callable[[str], str | None]) -> dict[str, object]:
-    """What became of a write or a read; `address_of` is where a member is."""
+def fate(outcome: Outcome, group: Configuration) -> dict[str, object]:
+    """What became of a write or a read; `group` says where its members are."""
     match outcome:
         case Receipt():
             return {"receipt": asdict(outcome)}
         case ReadPoint():
             return {"point": asdict(outcome)}
         case NotLeader(leader=leader):
-            address = address_of(leader) if leader else None
+            address = group.address_of(leader)
             return {"error": "not_leader", "reason": str(outcome), "leader": leader, "address": address}
         case Overloaded():
             return {"error": "overloaded", "reason": str(outcome)}
@@ -33,14 +34,14 @@ def fate(outcome: Outcome, address_of: Callable[[str], str | None]) -> dict[str,
 def changed(
     outcome: Changed | ChangeRefused | ChangeUnknown | NotLeader,
     cluster: dict[str, object],
-    address_of: Callable[[str], str | None],
+    group: Configuration,
 ) -> dict[str, object]:
     """What became of a change of the group; `cluster` is what a node that joins needs to know of it."""
     match outcome:
         case Changed(index):
             return {"changed": index, **cluster}
         case NotLeader():
-            return fate(outcome, address_of)
+            return fate(outcome, group)
         case ChangeRefused():
             return {"error": "refused", "reason": str(outcome)}
         case ChangeUnknown():

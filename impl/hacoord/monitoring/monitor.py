@@ -50,9 +50,10 @@ class Monitor:
         slow: float,
         stale_after: float,
         labels: Mapping[str, str],
+        http_port: int | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`files` hold the log, `labels` say which node this is."""
+        """`files` hold the log, `labels` say which node this is, `http_port` where it is asked over HTTP."""
         self._frontend = frontend
         self._raft = frontend.raft
         self._journal = journal
@@ -61,6 +62,7 @@ class Monitor:
         self._slow = slow
         self._stale_after = stale_after
         self._labels = dict(labels)
+        self._http_port = http_port
         self._clock = clock
         self.draining = False
         self.started = time.time()
@@ -279,6 +281,34 @@ class Monitor:
                 return False, f"it is {frontend.type.value}, and what it has applied may be too old"
             return True, f"it is {frontend.type.value} of {self._raft.leader}"
         return False, f"it is {frontend.type.value}: it follows no leader"
+
+    def status(self) -> dict[str, object]:
+        """What `hacoord status` shows."""
+        raft, frontend = self._raft, self._frontend
+        return {
+            **self._labels,
+            "inc": self._transport.inc,
+            "type": frontend.type.name,
+            "role": raft.role.value,
+            "part": raft.part,
+            "term": raft.term,
+            "epoch": frontend.epoch,
+            "leader": raft.leader,
+            "leader_address": raft.log.group.current.address_of(raft.leader),
+            "last": raft.last,
+            "commit": raft.commit_index,
+            "image": raft.newest_image.base.last if raft.newest_image else 0,
+            "first": self._journal.first,
+            "ready": frontend.ready,
+            "applied": self._journal.applied,
+            "healthy": self.health()[0],
+            "http_port": self._http_port,
+            "start_time": self.started,
+            "now": time.time(),
+            "version": __version__,
+            "protocols": self._transport.protocols,
+            "alive": sorted(raft.alive()) if raft.role is Role.LEADER else None,
+        }
 
     def up(self, peer: str) -> bool:
         """Whether a peer answers: a leader in the last election timeout, any other node by keeping up a connection."""

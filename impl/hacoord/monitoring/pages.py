@@ -13,7 +13,7 @@ from hacoord.net.http import Page
 JSON = "application/json"
 
 
-def pages(monitor: Monitor, status: Callable[[], dict[str, object]]) -> dict[str, Callable[[], Page]]:
+def pages(monitor: Monitor) -> dict[str, Callable[[], Page]]:
     """Path to the function that makes its page."""
 
     def metrics() -> Page:
@@ -24,7 +24,10 @@ def pages(monitor: Monitor, status: Callable[[], dict[str, object]]) -> dict[str
         code = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
         return Page(code, JSON, _body({"healthy": healthy, "reason": reason}))
 
-    return {"/metrics": metrics, "/health": health, "/status": lambda: Page(HTTPStatus.OK, JSON, _body(status()))}
+    def status() -> Page:
+        return Page(HTTPStatus.OK, JSON, _body(monitor.status()))
+
+    return {"/metrics": metrics, "/health": health, "/status": status}
 
 
 def _body(value: dict[str, object]) -> bytes:

@@ -46,6 +46,11 @@ class Configuration:
         """What a node is; None if it is no member."""
         return self.members[name].part if name in self.members else None
 
+    def address_of(self, name: str | None) -> str | None:
+        """Where a node is: "host:port"; None if it is no member."""
+        member = self.members.get(name) if name else None
+        return member.address if member else None
+
     def having(self, member: Member) -> Configuration:
         """This configuration, with a new member or a member changed."""
         others = (m for m in self.members.values() if m.name != member.name)
