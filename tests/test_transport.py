@@ -379,10 +379,11 @@ class Net:
 
     def add(self, name: str, **changes: Any) -> Transport:
         options: dict[str, Any] = {
-            "name": name, "inc": INC, "cluster": "c1", "secret": SECRET, "listen": ("127.0.0.1", 0), "peers": {},
-            "clock": lambda: time.monotonic() + self.now, "rng": random.Random(1),
+            "secret": SECRET, "listen": ("127.0.0.1", 0), "peers": {}, "clock": lambda: time.monotonic() + self.now,
+            "rng": random.Random(1), **changes,
         }  # fmt: skip
-        transport = Transport(**{**options, **changes})
+        me = Hello(options.pop("cluster", "c1"), name, options.pop("inc", INC), "node")
+        transport = Transport(me=me, **options)
         self.stack.callback(transport.close)
         transport.listen()
         self.all.append(transport)
@@ -397,7 +398,7 @@ class Net:
 
     def turn(self) -> None:
         for transport in list(self.all):
-            self.got[transport.name] += transport.poll(0.001)
+            self.got[transport.me.name] += transport.poll(0.001)
 
     def until(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE

@@ -32,6 +32,7 @@ from hacoord.journal import Journal, Outcome, ReplayFailed
 from hacoord.machine import StateMachine
 from hacoord.monitoring.monitor import Monitor
 from hacoord.monitoring.pages import pages
+from hacoord.net.handshake import Hello
 from hacoord.net.http import HttpServer
 from hacoord.net.peers import Peers
 from hacoord.net.rights import Right
@@ -90,20 +91,16 @@ class Node:
                 certs.check(name)
             tokens = TokensFile(config.tokens_file) if config.tokens_file is not None else None
             check_welcome(self._storage, inc, secret, addresses.values(), certs)
+            disk, where = self._storage.disk, self.members.get(name, self._storage.address)
             self._transport = Transport(
-                name=name,
-                inc=inc,
-                cluster=cluster,
+                me=Hello(cluster, name, inc, "node", None, config.protocol.newest, disk=disk, address=where),
                 secret=secret,
                 listen=config.listen or own,
                 peers=addresses,
                 certificates=certs,
                 tokens=tokens,
                 limits=config.connections,
-                protocol=config.protocol.newest,
-                disk=self._storage.disk,
                 refusal=self._storage.acquaintances.refusal,
-                advertised=self.members.get(name, self._storage.address),
             )
             undo.callback(self._transport.close)
             try:

@@ -287,7 +287,7 @@ class Monitor:
         raft, frontend = self._raft, self._frontend
         return {
             **self._labels,
-            "inc": self._transport.inc,
+            "inc": self._transport.me.inc,
             "type": frontend.type.name,
             "role": raft.role.value,
             "part": raft.part,

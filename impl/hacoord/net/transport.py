@@ -15,6 +15,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from math import inf
 
@@ -52,23 +53,21 @@ FAREWELL_TIME = 0.25
 class Transport:
     """One node's end of all its connections. Not thread-safe, but for `wake`.
 
-    `peers` are the other nodes, name to (host, port); `clock` is monotonic, in seconds. `max_frame` and `max_unsent`
-    are bytes. Without `certificates`, nothing is encrypted, and only this machine is listened to. No newer version of
-    the protocol than `protocol` is spoken. `disk` is the identity of this node's data directory; `refusal` says why a
-    peer with a name and disk is not let in. Messages from and to the peers in `blocked` are dropped (fault injection).
-    Raises ValueError for an empty secret.
+    `me` is what this node says of itself, with the newest version of the protocol that it is to speak. `peers` are the
+    other nodes, name to (host, port); `clock` is monotonic, in seconds. `max_frame` and `max_unsent` are bytes. Without
+    `certificates`, nothing is encrypted, and only this machine is listened to. `refusal` says why a peer with a name
+    and disk is not let in. Messages from and to the peers in `blocked` are dropped (fault injection). Raises ValueError
+    for an empty secret.
 
-    `advertised` is this node's address as others know it. A node that is `joining` knows no members: it lets in every
-    node of its cluster, and answers it where that says it is. `removed` tells of a name by which position of the
-    log, index and term, it was removed from the group; who is removed itself finds that in `told_removed`.
+    A node that is `joining` knows no members: it lets in every node of its cluster, and answers it where that says it
+    is. `removed` tells of a name by which position of the log, index and term, it was removed from the group; who is
+    removed itself finds that in `told_removed`.
     """
 
     def __init__(
         self,
         *,
-        name: str,
-        inc: str,
-        cluster: str,
+        me: Hello,
         secret: bytes,
         listen: Address,
         peers: Mapping[str, Address],
@@ -79,20 +78,16 @@ class Transport:
         certificates: Certificates | None = None,
         tokens: TokensFile | None = None,
         limits: Connections | None = None,
-        protocol: int = PROTOCOL,
-        disk: str | None = None,
         refusal: Callable[[str, str | None], str | None] = lambda name, disk: None,
-        advertised: str | None = None,
     ) -> None:
         if not secret:
             raise ValueError("the secret is empty: anybody could speak")
-        self.name, self.inc, self.cluster = name, inc, cluster
+        self.me = me
         self.blocked: set[str] = set()
         self.dropped = 0
         self.joining = False
         self.removed: Callable[[str], tuple[int, int] | None] = lambda name: None
         self.told_removed: tuple[int, int] | None = None
-        self._advertised = advertised
         self._secret = secret
         self._listen = listen
         self._clock = clock
@@ -102,10 +97,8 @@ class Transport:
         self._certificates = certificates
         self._tokens = tokens
         self._limits = limits or Connections()
-        self._protocol = protocol
-        self._disk = disk
         self._refusal = refusal
-        self._dials = {peer: Dial(peer, address) for peer, address in peers.items() if peer != name}
+        self._dials = {peer: Dial(peer, address) for peer, address in peers.items() if peer != me.name}
         self._connections: dict[int, Connection] = {}
         self._strangers: dict[int, Connection] = {}  # inbound, oldest first
         self._clients = Clients(tokens, self._limits.requests, max_frame)
@@ -301,7 +294,7 @@ class Transport:
         except (OSError, ValueError) as error:  # ValueError: a host that no name server could be asked for
             dial.failed(self._clock(), self._rng, f"{where}: {error}")
             return
-        handshake = Dialer(self._hello(dial.name), self._secret)
+        handshake = Dialer(replace(self.me, to=dial.name), self._secret)
         tls = self._certificates.dial() if self._certificates is not None else None
         connection = dial.connection = self._add(sock, where, handshake, dial, tls)
         connection.queue(handshake.hello)
@@ -310,20 +303,15 @@ class Transport:
             self._drop(connection, os.strerror(code))
 
     def _accept(self, port: Port) -> None:
-        me = self._hello()
         find = self._tokens.find if self._tokens is not None else lambda name: None
         for sock, where in port.accept(self._limits.strangers, self._clock):
             tls = self._certificates.accept() if self._certificates is not None else None
-            handshake = Listener(me, self._secret, partial(self._admit, tls), find)
+            handshake = Listener(self.me, self._secret, partial(self._admit, tls), find)
             connection = self._add(sock, where, handshake, None, tls)
             self._strangers[connection.serial] = connection
             if len(self._strangers) > self._limits.strangers:
                 # The oldest, not the newest: strangers must not be able to keep the nodes out.
                 self._drop(next(iter(self._strangers.values())), "too many that have not authenticated")
-
-    def _hello(self, to: str | None = None) -> Hello:
-        where = self._advertised
-        return Hello(self.cluster, self.name, self.inc, "node", to, self._protocol, disk=self._disk, address=where)
 
     def _add(
         self, sock: socket.socket, where: str, handshake: Handshake, dial: Dial | None, tls: TlsEnd | None
@@ -405,7 +393,7 @@ class Transport:
             raise FrameError("a peer sent on the connection that it was to receive on")
         else:
             message = decode_message(body, connection.protocol)
-            if (message.src, message.dst, message.ref[:2]) != (peer.name, self.name, (peer.name, peer.inc)):
+            if (message.src, message.dst, message.ref[:2]) != (peer.name, self.me.name, (peer.name, peer.inc)):
                 raise FrameError(f"a message from {message.src} to {message.dst} that {peer.name} has not to send here")
             if peer.name in self.blocked:
                 self.dropped += 1
@@ -421,11 +409,13 @@ class Transport:
     def _admit(self, tls: TlsEnd | None, other: Hello) -> str | None:
         if other.role == "node" and other.name not in self._dials and not self.joining:
             if entry := self.removed(other.name):
-                reason = f"node {other.name} was removed from cluster {self.cluster}: don't start it again"
+                reason = f"node {other.name} was removed from cluster {self.me.cluster}: don't start it again"
                 raise HandshakeRefused(reason, removed=entry)
-            return f"node {self.name} knows no member {other.name} in cluster {self.cluster}: check the configuration"
+            known = f"node {self.me.name} knows no member {other.name} in cluster {self.me.cluster}"
+            return f"{known}: check the configuration"
         if other.role == "client" and len(self._clients) >= self._limits.clients:
-            return f"node {self.name} has {self._limits.clients} clients already: close some, or try another node"
+            most = self._limits.clients
+            return f"node {self.me.name} has {most} clients already: close some, or try another node"
         return self._impostor(tls, other) if other.role == "node" else None
 
     def _impostor(self, tls: TlsEnd | None, peer: Hello) -> str | None:
