@@ -19,6 +19,8 @@ from hacoord.sim.cluster import Cluster, CrashPoint
 MOST_MEMBERS = 8
 MOST_VOTERS = 5
 """How far a simulation lets the group grow."""
+READ_EVERY = 0.1
+"""Seconds of virtual time, on average, between two reads at each leader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,6 @@ class Simulation:
         faults: Faults | None = None,
         writes_per_turn: int = 1,
         write_every: float = 0.01,
-        read_every: float = 0.1,
         image_every: float | None = None,
         change_every: float | None = None,
         timing: Timing | None = None,
@@ -55,7 +56,7 @@ class Simulation:
     ) -> None:
         """Every `write_every` seconds of virtual time, `writes_per_turn` entries are written at every leader.
 
-        And every `read_every` seconds there is a read at every leader; every `image_every` seconds one of the nodes
+        And every READ_EVERY seconds there is a read at every leader; every `image_every` seconds one of the nodes
         makes an image, and gives up entries for it; every `change_every` seconds each leader tries to change the group,
         in some way. Each is on average.
         """
@@ -71,7 +72,7 @@ class Simulation:
             directory, size, observers=observers, seed=seed, timing=timing, limits=limits, clock=lambda: self.now
         )
         self._every(write_every, lambda: self._write(writes_per_turn))
-        self._every(read_every, self._read)
+        self._every(READ_EVERY, self._read)
         if image_every:
             self._every(image_every, self._image)
         if change_every:
