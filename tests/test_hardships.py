@@ -25,6 +25,7 @@ from hacoord.commands import member_commands
 from hacoord.commands.cli import main
 from hacoord.config import ConfigError
 from hacoord.disk import backup, storage
+from hacoord.disk.directory import held
 from hacoord.disk.storage import DATABASE, Storage, StorageError, create
 from hacoord.ha.membership import parse_change
 from hacoord.net.handshake import LIMIT, Dialer, HandshakeRefused, Hello, Listener
@@ -156,7 +157,7 @@ def test_a_node_waits_for_who_only_looks_at_its_directory(node: Path) -> None:
     looking, done = threading.Event(), threading.Event()
 
     def look() -> None:
-        with backup.held(node):
+        with held(node):
             looking.set()
             done.wait(0.3)
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -29,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from hacoord.client import Client
-from hacoord.disk.directory import LOCK, sync
+from hacoord.disk.directory import held, sync
 from hacoord.disk.storage import DATABASE, Founding, Storage, StorageError, create
 from hacoord.images import BadImage, Content, decode, encode
 from hacoord.raft.group import founding
@@ -192,25 +191,6 @@ def copied(directory: Path, *, locked: bool = False) -> Iterator[Storage]:
             raise StorageError(f"can't copy {directory} to {where}: {error}; make room, or set TMPDIR") from error
         except StorageError as error:
             raise StorageError(str(error).replace(str(copy), str(directory))) from error
-
-
-@contextlib.contextmanager
-def held(directory: Path) -> Iterator[str | None]:
-    """Keep nodes from starting on a directory; or the number of the process that runs on it. Raises OSError."""
-    try:
-        fd = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):  # nobody has started on it yet
-        yield None
-        return
-    try:
-        holder = None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        yield holder
-    finally:
-        os.close(fd)
 
 
 def _copy(directory: Path, target: Path, *, alone: bool) -> None:

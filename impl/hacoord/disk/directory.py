@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 LOCK = "node.lock"
@@ -24,7 +26,7 @@ def lock_directory(directory: Path) -> int:
         os.ftruncate(fd, 0)
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
     except BlockingIOError:
-        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        holder = _holder(fd)
         os.close(fd)
         raise StorageError(f"{directory} is in use by process {holder}: stop it first") from None
     except OSError:
@@ -34,7 +36,7 @@ def lock_directory(directory: Path) -> int:
 
 
 def _lock(fd: int) -> None:
-    """Lock for this process alone. Those who only look (backup.held) are waited for. Raises BlockingIOError."""
+    """Lock for this process alone. Those who only look (`held`) are waited for. Raises BlockingIOError."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
@@ -46,6 +48,30 @@ def _lock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # BlockingIOError: a node works on it
         fcntl.flock(fd, fcntl.LOCK_UN)
         time.sleep(0.02)
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[str | None]:
+    """Keep nodes from starting on a directory; or the number of the process that runs on it. Raises OSError."""
+    try:
+        fd = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):  # nobody has started on it yet
+        yield None
+        return
+    try:
+        holder = None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(fd)
+        yield holder
+    finally:
+        os.close(fd)
+
+
+def _holder(lock: int) -> str:
+    """The number of the process that has the lock."""
+    return os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
 
 
 def make_directory(directory: Path) -> None:

@@ -14,8 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from hacoord.config import parse_address
-from hacoord.disk.backup import copied, found, held, load, whole
-from hacoord.disk.directory import lock_directory, sync
+from hacoord.disk.backup import copied, found, load, whole
+from hacoord.disk.directory import held, lock_directory, sync
 from hacoord.disk.storage import StorageError
 from hacoord.images import decode
 from hacoord.net.connect import ClientConnection, ConnectionFailed
