@@ -11,22 +11,19 @@ then look for writes that were acknowledged and lost, and for reads that were st
 from __future__ import annotations
 
 import base64
-import glob
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
+from hacoord.client_trace import ClientTrace
 from hacoord.config import parse_address
 from hacoord.journal import MAX_DATA, JournalEntry, OutcomeUnknown, ReadPoint, Receipt
 from hacoord.net.tls import Certificates
 from hacoord.net.tokens import Token
 from hacoord.net.transport import ClientConnection, ConnectionFailed, HandshakeRefused, RequestUnanswered
 from hacoord.raft.messages import Ref
-from hacoord.raft.outbox import Outbox
-from hacoord.trace import TraceWriter
 
 PAUSE_MIN = 0.02
 PAUSE_MAX = 0.25
@@ -79,14 +76,7 @@ class Client:
         self._leader: str | None = None
         self._connections: dict[str, ClientConnection] = {}
         self._operations = 0
-        counter = 1 if trace_dir is None else 1 + _newest_counter(trace_dir, name)
-        self._inc = f"{counter}-{secrets.token_hex(4)}"
-        self._outbox = Outbox(name, self._inc)
-        self._trace: TraceWriter | None = None
-        if trace_dir is not None:
-            if cluster is None:
-                raise ValueError("a client that traces has to name its cluster")
-            self._trace = TraceWriter(trace_dir, cluster=cluster, node=name, inc=self._inc)
+        self._trace = ClientTrace(name, cluster, trace_dir)
 
     def __enter__(self) -> Self:
         return self
@@ -99,8 +89,7 @@ class Client:
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
-        if self._trace is not None:
-            self._trace.close()
+        self._trace.close()
 
     def append(self, data: bytes, *, key: str | None = None) -> Receipt:
         """Write one journal entry; returns once it is committed.
@@ -143,17 +132,17 @@ class Client:
         try:
             reply = self._ask_leader(request, ambiguous=True, repeatable=idempotency is not None)
         except OutcomeUnknown as error:
-            self._say("Unknown", op=op, error=str(error))
+            self._trace.record("Unknown", op=op, error=str(error))
             raise
         except RequestRefused as error:
-            self._say("Fail", op=op, error=str(error))
+            self._trace.record("Fail", op=op, error=str(error))
             raise
         except _NoLeader as error:
-            self._say("Fail", op=op, error=str(error))
+            self._trace.record("Fail", op=op, error=str(error))
             raise NotWritten(str(error)) from error
         receipt = _receipt(reply)
         wrote = {"wrote": False} if reply.get("wrote") is False else {}
-        self._say("Ok", op=op, index=receipt.index, entry_term=receipt.term, ack=receipt.ack, **wrote)
+        self._trace.record("Ok", op=op, index=receipt.index, entry_term=receipt.term, ack=receipt.ack, **wrote)
         return reply
 
     def query(self, request: dict[str, object], *, key: str | None = None) -> dict[str, object]:
@@ -165,18 +154,18 @@ class Client:
         try:
             reply = self._ask_leader(request, ambiguous=False, repeatable=True)
         except (_NoLeader, RequestRefused) as error:
-            self._say("Fail", op=op, error=str(error))
+            self._trace.record("Fail", op=op, error=str(error))
             raise Unreachable(str(error)) from error
         point = _point(reply)
         version = {"version": reply["version"]} if key is not None and type(reply.get("version")) is int else {}
-        self._say("Ok", op=op, index=point.index, serve=point.serve, **version)
+        self._trace.record("Ok", op=op, index=point.index, serve=point.serve, **version)
         return reply
 
     def _invoke(self, letter: str, **fields: object) -> str:
         """Begin an operation; returns its name."""
         self._operations += 1
         op = f"{letter}{self._operations}"
-        self._say("Invoke", op=op, **fields)
+        self._trace.record("Invoke", op=op, **fields)
         return op
 
     def _ask_leader(
@@ -353,7 +342,7 @@ class Client:
             raise OutcomeUnknown(str(error)) from error
         match reply.get("ref"):
             case [str(node), str(inc), int(seq)]:
-                self._outbox.heard(Ref(node, inc, seq))
+                self._trace.heard(Ref(node, inc, seq))
         return reply
 
     def _connection(self, address: str, timeout: float) -> ClientConnection:
@@ -365,7 +354,7 @@ class Client:
                 cluster=self._cluster,
                 secret=self._secret,
                 name=self._name,
-                inc=self._inc,
+                inc=self._trace.inc,
                 timeout=timeout,
                 certificates=self._certificates,
             )
@@ -377,14 +366,6 @@ class Client:
         connection = self._connections.pop(address, None)
         if connection is not None:
             connection.close()
-
-    def _say(self, name: str, **fields: object) -> None:
-        if _CLOCK:
-            fields["at"] = (_CLOCK, time.monotonic_ns())
-        self._outbox.record(name, 0, **fields)
-        events, _ = self._outbox.take()
-        if self._trace is not None:
-            self._trace.write(events)
 
 
 def _key(key: str | None) -> dict[str, object]:
@@ -405,21 +386,3 @@ def _point(reply: dict[str, object]) -> ReadPoint:
 def _ref(value: object) -> Ref:
     node, inc, seq = cast("list[object]", value)
     return Ref(cast(str, node), cast(str, inc), cast(int, seq))
-
-
-def _shared_clock() -> str:
-    """What names the monotonic clock that all processes of this machine share until it boots again; "" if nothing."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-_CLOCK = _shared_clock()
-
-
-def _newest_counter(directory: Path, name: str) -> int:
-    """The highest incarnation counter among this client's traces: what is on disk is what makes it durable."""
-    paths = directory.glob(f"{glob.escape(name)}.*-*.ndjson*")  # also what has been rotated or packed
-    counters = [path.name.removeprefix(f"{name}.").partition("-")[0] for path in paths]
-    return max((int(counter) for counter in counters if counter.isdigit()), default=0)
