@@ -6,7 +6,6 @@ import contextlib
 import select
 import socket
 import time
-from types import TracebackType
 from typing import Literal, Self
 
 from hacoord.net.frames import MAX_FRAME, FrameError, FrameReader, TransportError, decode_json, encode_json, frame
@@ -116,7 +115,7 @@ class ClientConnection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _refuse_if_gone(self) -> None:
