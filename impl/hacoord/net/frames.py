@@ -159,27 +159,28 @@ def since(message: Message) -> int:
 def encode_message(message: Message, protocol: int = PROTOCOL) -> bytes:
     """The body of a Raft message's frame, in a version of the protocol that has it."""
     m = message
-    if isinstance(m, AppendEntries):
-        entries = m.entries
-        header = [m.src, m.dst, m.ref, m.term, m.prev, m.prev_term, m.commit, m.commit_ref, m.read, len(entries)]
-        head = _pack(_APPEND_ENTRIES, header)
-        rows = [_ROW.pack(e.term, e.kind, len(e.data), e.digest) for e in entries]
-        return b"".join([head, *rows, *[e.data for e in entries]])
-    if isinstance(m, Appended):
-        return _pack(_APPENDED, [m.src, m.dst, m.ref, m.term, m.ok, m.match, m.store, m.read, m.confirm])
-    if isinstance(m, RequestVote):
-        header = [m.src, m.dst, m.ref, m.term, m.last, m.last_term, m.pre, m.campaign]
-        return _pack(_REQUEST_VOTE, [*header, m.heir] if protocol >= CHANGES_SINCE else header)
-    if isinstance(m, TimeoutNow):
-        return _pack(_TIMEOUT_NOW, [m.src, m.dst, m.ref, m.term])
-    if isinstance(m, InstallSnapshot):
-        header = [m.src, m.dst, m.ref, m.term, _image_header(m.image), m.shown, m.offset, m.wanted]
-        return _pack(_INSTALL_SNAPSHOT, header) + m.data
-    if isinstance(m, Received):
-        return _pack(_RECEIVED, [m.src, m.dst, m.ref, m.term, m.checksum.hex(), m.offset])
-    if isinstance(m, Removed):
-        return _pack(_REMOVED, [m.src, m.dst, m.ref, m.term, m.index, m.index_term])
-    return _pack(_VOTE, [m.src, m.dst, m.ref, m.term, m.granted, m.pre, m.grant])
+    head: list[object] = [m.src, m.dst, m.ref, m.term]
+    match m:
+        case AppendEntries(entries=entries):
+            header = [*head, m.prev, m.prev_term, m.commit, m.commit_ref, m.read, len(entries)]
+            rows = [_ROW.pack(e.term, e.kind, len(e.data), e.digest) for e in entries]
+            return b"".join([_pack(_APPEND_ENTRIES, header), *rows, *[e.data for e in entries]])
+        case Appended():
+            return _pack(_APPENDED, [*head, m.ok, m.match, m.store, m.read, m.confirm])
+        case RequestVote():
+            header = [*head, m.last, m.last_term, m.pre, m.campaign]
+            return _pack(_REQUEST_VOTE, [*header, m.heir] if protocol >= CHANGES_SINCE else header)
+        case TimeoutNow():
+            return _pack(_TIMEOUT_NOW, head)
+        case InstallSnapshot():
+            header = [*head, _image_header(m.image), m.shown, m.offset, m.wanted]
+            return _pack(_INSTALL_SNAPSHOT, header) + m.data
+        case Received():
+            return _pack(_RECEIVED, [*head, m.checksum.hex(), m.offset])
+        case Removed():
+            return _pack(_REMOVED, [*head, m.index, m.index_term])
+        case Vote():
+            return _pack(_VOTE, [*head, m.granted, m.pre, m.grant])
 
 
 def decode_message(body: bytes, protocol: int = PROTOCOL) -> Message:
@@ -199,7 +200,8 @@ def decode_message(body: bytes, protocol: int = PROTOCOL) -> Message:
     if tag == _REQUEST_VOTE and protocol < CHANGES_SINCE:
         header.append(False)
     try:
-        message = decoder(header, body, end)
+        src, dst, ref, term, *fields = header
+        message = decoder((_name(src), _name(dst), _ref(ref), _int(term)), fields, body, end)
     except ValueError as error:  # too few or too many fields
         raise FrameError(f"malformed message: {error}") from None
     if protocol < PROTOCOL and since(message) > protocol:
@@ -207,61 +209,57 @@ def decode_message(body: bytes, protocol: int = PROTOCOL) -> Message:
     return message
 
 
-def _decode_request_vote(header: list[object], body: bytes, end: int) -> Message:
-    src, dst, ref, term, last, last_term, pre, campaign, heir = header
+_Head = tuple[str, str, Ref, int]
+"""What every message begins with: who sends it to whom, its newest event, its term."""
+
+
+def _request_vote(head: _Head, fields: list[object], body: bytes, end: int) -> Message:
+    last, last_term, pre, campaign, heir = fields
     _ends(body, end)
-    return RequestVote(
-        _name(src), _name(dst), _ref(ref), _int(term), _int(last), _int(last_term), _bool(pre), _opt(campaign),
-        _bool(heir),
-    )  # fmt: skip
+    return RequestVote(*head, _int(last), _int(last_term), _bool(pre), _opt(campaign), _bool(heir))
 
 
-def _decode_vote(header: list[object], body: bytes, end: int) -> Message:
-    src, dst, ref, term, granted, pre, grant = header
+def _vote(head: _Head, fields: list[object], body: bytes, end: int) -> Message:
+    granted, pre, grant = fields
     _ends(body, end)
-    return Vote(_name(src), _name(dst), _ref(ref), _int(term), _bool(granted), _bool(pre), _opt(grant))
+    return Vote(*head, _bool(granted), _bool(pre), _opt(grant))
 
 
-def _decode_appended(header: list[object], body: bytes, end: int) -> Message:
-    src, dst, ref, term, ok, match, store, read, confirm = header
-    _ends(body, end)
-    return Appended(
-        _name(src), _name(dst), _ref(ref), _int(term), _bool(ok), _int(match), _opt(store), _opt(read), _opt(confirm)
-    )
-
-
-def _decode_removed(header: list[object], body: bytes, end: int) -> Message:
-    src, dst, ref, term, index, index_term = header
-    _ends(body, end)
-    return Removed(_name(src), _name(dst), _ref(ref), _int(term), _int(index), _int(index_term))
-
-
-def _decode_append_entries(header: list[object], body: bytes, end: int) -> Message:
-    src, dst, ref, term, prev, prev_term, commit, commit_ref, read, count = header
+def _append_entries(head: _Head, fields: list[object], body: bytes, end: int) -> Message:
+    prev, prev_term, commit, commit_ref, read, count = fields
     index = _int(prev)
     data = end + _int(count) * _ROW.size
     if data > len(body):
         raise FrameError("a message that ends in its table of entries")
     entries = []
-    for entry_term, number, size, digest in _ROW.iter_unpack(memoryview(body)[end:data]):
+    for term, number, size, digest in _ROW.iter_unpack(memoryview(body)[end:data]):
         kind = _KINDS.get(number)
         if kind is None:
             raise FrameError(f"unknown kind of entry: {number}")
         index += 1
-        entries.append(Entry(index, _int(entry_term), kind, body[data : data + size], digest))
+        entries.append(Entry(index, _int(term), kind, body[data : data + size], digest))
         data += size
     _ends(body, data)
     _int(index)
-    return AppendEntries(
-        _name(src), _name(dst), _ref(ref), _int(term), _int(prev), _int(prev_term), tuple(entries), _int(commit),
-        _opt(commit_ref), _opt(read),
-    )  # fmt: skip
+    return AppendEntries(*head, _int(prev), _int(prev_term), tuple(entries), _int(commit), _opt(commit_ref), _opt(read))
 
 
-def _decode_timeout_now(header: list[object], body: bytes, end: int) -> Message:
-    src, dst, ref, term = header
+def _appended(head: _Head, fields: list[object], body: bytes, end: int) -> Message:
+    ok, match, store, read, confirm = fields
     _ends(body, end)
-    return TimeoutNow(_name(src), _name(dst), _ref(ref), _int(term))
+    return Appended(*head, _bool(ok), _int(match), _opt(store), _opt(read), _opt(confirm))
+
+
+def _timeout_now(head: _Head, fields: list[object], body: bytes, end: int) -> Message:
+    () = fields
+    _ends(body, end)
+    return TimeoutNow(*head)
+
+
+def _removed(head: _Head, fields: list[object], body: bytes, end: int) -> Message:
+    index, index_term = fields
+    _ends(body, end)
+    return Removed(*head, _int(index), _int(index_term))
 
 
 def _image_header(image: Image) -> list[object]:
@@ -270,8 +268,8 @@ def _image_header(image: Image) -> list[object]:
     return [base.last, base.last_term, base.digest.hex(), base.epoch, *members, image.size, image.checksum.hex()]
 
 
-def _decode_install_snapshot(header: list[object], body: bytes, end: int) -> Message:
-    src, dst, ref, term, image, shown, offset, wanted = header
+def _install_snapshot(head: _Head, fields: list[object], body: bytes, end: int) -> Message:
+    image, shown, offset, wanted = fields
     if not isinstance(image, list):
         raise FrameError(f"not an image: {image!r:.80}")
     last, last_term, digest, epoch, members, members_index, size, checksum = image
@@ -279,27 +277,25 @@ def _decode_install_snapshot(header: list[object], body: bytes, end: int) -> Mes
         raise FrameError(f"not the members of a group: {members!r:.80}")
     group = members.encode(), _int(members_index)
     base = Base(_int(last), _int(last_term), _hex(digest, DIGEST_SIZE), _int(epoch), *group)
-    return InstallSnapshot(
-        _name(src), _name(dst), _ref(ref), _int(term), Image(base, _int(size), _hex(checksum, CHECKSUM_SIZE)),
-        _ref(shown), _int(offset), _bool(wanted), body[end:],
-    )  # fmt: skip
+    sent = Image(base, _int(size), _hex(checksum, CHECKSUM_SIZE))
+    return InstallSnapshot(*head, sent, _ref(shown), _int(offset), _bool(wanted), body[end:])
 
 
-def _decode_received(header: list[object], body: bytes, end: int) -> Message:
-    src, dst, ref, term, checksum, offset = header
+def _received(head: _Head, fields: list[object], body: bytes, end: int) -> Message:
+    checksum, offset = fields
     _ends(body, end)
-    return Received(_name(src), _name(dst), _ref(ref), _int(term), _hex(checksum, CHECKSUM_SIZE), _int(offset))
+    return Received(*head, _hex(checksum, CHECKSUM_SIZE), _int(offset))
 
 
-_DECODERS: dict[int, Callable[[list[object], bytes, int], Message]] = {
-    _REQUEST_VOTE: _decode_request_vote,
-    _VOTE: _decode_vote,
-    _APPEND_ENTRIES: _decode_append_entries,
-    _APPENDED: _decode_appended,
-    _TIMEOUT_NOW: _decode_timeout_now,
-    _INSTALL_SNAPSHOT: _decode_install_snapshot,
-    _RECEIVED: _decode_received,
-    _REMOVED: _decode_removed,
+_DECODERS: dict[int, Callable[[_Head, list[object], bytes, int], Message]] = {
+    _REQUEST_VOTE: _request_vote,
+    _VOTE: _vote,
+    _APPEND_ENTRIES: _append_entries,
+    _APPENDED: _appended,
+    _TIMEOUT_NOW: _timeout_now,
+    _INSTALL_SNAPSHOT: _install_snapshot,
+    _RECEIVED: _received,
+    _REMOVED: _removed,
 }
 
 
