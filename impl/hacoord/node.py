@@ -60,17 +60,8 @@ class Node:
         """Open the data directory and the port. Raises NodeFailed when that can't be done."""
         with failures():
             self._open(directory, config, secret)
-        self._operations = Operations(
-            self.frontend,
-            self.journal,
-            self.membership,
-            self._checkpoint,
-            self._monitor,
-            self._storage,
-            self._transport,
-            self._reply,
-            test_faults=test_faults,
-        )
+        parts = self.frontend, self.journal, self.membership, self._checkpoint, self._monitor
+        self._operations = Operations(*parts, self._storage, self._transport, self._reply, test_faults=test_faults)
         # What other threads have to say to the loop.
         self._calls: deque[Callable[[], None]] = deque()
         self._stop = threading.Event()

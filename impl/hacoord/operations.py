@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from hacoord.backup_service import BackupService
 from hacoord.checkpoint import Checkpoint
 from hacoord.config import ConfigError
 from hacoord.disk.storage import Storage
@@ -54,7 +53,6 @@ class Operations:
         self._transport = transport
         self._reply = reply
         self._test_faults = test_faults
-        self._backups = BackupService(self._raft, checkpoint, storage)
         self._handlers: dict[str, Handler] = {}
         self._rights = dict(OPERATIONS)
         # Who asked for the handover under way, and to whom.
@@ -99,9 +97,9 @@ class Operations:
             case {"op": "image"}:
                 self._checkpoint.request(lambda last: reply({"image": last}))
             case {"op": "backup"}:
-                self._backups.begin(reply)
-            case {"op": "backup_part"}:
-                reply(self._backups.part(request.body))
+                self._checkpoint.request(lambda _: reply(self._backup()))
+            case {"op": "backup_part", **fields}:
+                reply(self._backup_part(fields))
             case {"op": "member", **fields}:
                 self._change(reply, fields)
             case {"op": "fault", **fault}:
@@ -160,6 +158,24 @@ class Operations:
         cluster: dict[str, object] = {"cluster": self._storage.cluster, "founding": self._storage.members}
         group = self._raft.log.group
         self._membership.submit(change, timeout, lambda outcome: reply(changed(outcome, cluster, group.current)))
+
+    def _backup(self) -> dict[str, object]:
+        """The image of all that is applied, which has just been taken, is there to be fetched part by part."""
+        storage, image = self._storage, self._raft.newest_image
+        if image is None:
+            return {"error": "empty", "reason": f"node {storage.node} knows nothing yet that is committed"}
+        base = image.base
+        described = [base.last, base.last_term, base.digest.hex(), base.epoch, image.size, image.checksum.hex()]
+        return {"cluster": storage.cluster, "node": storage.node, "image": described}
+
+    def _backup_part(self, fields: Mapping[str, object]) -> dict[str, object]:
+        """Some of the image that was offered, from an offset on."""
+        image, offset = self._storage.image, fields.get("offset")
+        if image is None or image.checksum.hex() != fields.get("checksum"):
+            return {"error": "gone", "reason": "there is a newer image meanwhile: ask for a backup again"}
+        if type(offset) is not int or not 0 <= offset < image.size:
+            return {"error": "bad_request", "reason": f"an offset from 0 to {image.size - 1} is wanted"}
+        return {"data": base64.b64encode(self._storage.image_part(image, offset)).decode()}
 
     def _fault(self, fault: Mapping[str, object]) -> dict[str, object]:
         """Cut this node off from others, in both directions, or let it come back. Only for tests."""
