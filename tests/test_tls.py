@@ -17,9 +17,11 @@ from test_transport import INC, PATIENCE, SECRET, Net, lines, net, vote
 import hacoord.net.connection
 import hacoord.net.tls
 from hacoord.config import ConfigError, Connections
+from hacoord.net.connect import ClientConnection, ConnectionFailed
 from hacoord.net.frames import encode_message
 from hacoord.net.handshake import HandshakeRefused
-from hacoord.net.transport import ClientConnection, ClientRequest, ConnectionFailed, Transport
+from hacoord.net.requests import ClientRequest
+from hacoord.net.transport import Transport
 from hacoord.raft.messages import AppendEntries, Entry, Kind, Message, Ref
 
 pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")

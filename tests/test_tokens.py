@@ -22,9 +22,9 @@ from hacoord.commands.cli import main
 from hacoord.config import ConfigError, Connections
 from hacoord.net.frames import FrameError, encode_json
 from hacoord.net.handshake import Dialer, HandshakeRefused, Hello, Listener
+from hacoord.net.requests import ClientRequest
 from hacoord.net.rights import OPERATIONS, Right
 from hacoord.net.tokens import Token, TokensFile, Verifier, open_tokens, read_token, verifier
-from hacoord.net.transport import ClientRequest
 
 __all__ = ["net"]
 

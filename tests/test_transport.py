@@ -26,6 +26,7 @@ import hacoord.net.connection
 import hacoord.net.handshake
 import hacoord.net.transport
 from hacoord.config import Connections
+from hacoord.net.connect import ClientConnection, ConnectionFailed, RequestUnanswered
 from hacoord.net.frames import (
     MAX_FRAME,
     FrameError,
@@ -39,7 +40,8 @@ from hacoord.net.frames import (
     since,
 )
 from hacoord.net.handshake import STRANGER, Dialer, HandshakeRefused, Hello, Listener
-from hacoord.net.transport import ClientConnection, ClientRequest, ConnectionFailed, RequestUnanswered, Transport
+from hacoord.net.requests import ClientRequest
+from hacoord.net.transport import Transport
 from hacoord.raft.messages import (
     Appended,
     AppendEntries,

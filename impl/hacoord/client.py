@@ -19,9 +19,10 @@ from typing import Self, cast
 from hacoord.client_trace import ClientTrace
 from hacoord.config import parse_address
 from hacoord.journal import MAX_DATA, JournalEntry, OutcomeUnknown, ReadPoint, Receipt
+from hacoord.net.connect import ClientConnection, ConnectionFailed, RequestUnanswered
+from hacoord.net.handshake import HandshakeRefused
 from hacoord.net.tls import Certificates
 from hacoord.net.tokens import Token
-from hacoord.net.transport import ClientConnection, ConnectionFailed, HandshakeRefused, RequestUnanswered
 from hacoord.raft.messages import Ref
 
 PAUSE_MIN = 0.02

@@ -32,13 +32,15 @@ from hacoord.journal import Journal, Outcome, ReplayFailed
 from hacoord.machine import StateMachine
 from hacoord.monitoring.monitor import Monitor
 from hacoord.monitoring.pages import pages
+from hacoord.net.frames import TransportError
 from hacoord.net.handshake import Hello
 from hacoord.net.http import HttpServer
 from hacoord.net.peers import Peers
+from hacoord.net.requests import ClientRequest
 from hacoord.net.rights import Right
 from hacoord.net.tls import certificates
 from hacoord.net.tokens import TokensFile
-from hacoord.net.transport import ClientRequest, Transport, TransportError
+from hacoord.net.transport import Transport
 from hacoord.operations import Handler, Operations
 from hacoord.raft.core import Raft, Timing
 from hacoord.raft.group import founding

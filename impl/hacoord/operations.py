@@ -15,8 +15,9 @@ from hacoord.ha.membership import Membership, parse_change
 from hacoord.journal import Journal, NotLeader, Outcome
 from hacoord.monitoring.frontends import view
 from hacoord.monitoring.monitor import Monitor
+from hacoord.net.requests import ClientRequest
 from hacoord.net.rights import OPERATIONS, Right
-from hacoord.net.transport import ClientRequest, Transport
+from hacoord.net.transport import Transport
 from hacoord.replies import changed, entries, fate, key_of
 
 log = logging.getLogger(__name__)

@@ -20,14 +20,12 @@ from functools import partial
 from math import inf
 
 from hacoord.config import Address, ConfigError, Connections, parse_address
-from hacoord.net.connect import ClientConnection, ConnectionFailed, RequestUnanswered
 from hacoord.net.connection import Connection, Dial, log
 from hacoord.net.frames import (
     CHANGES_SINCE,
     MAX_FRAME,
     PROTOCOL,
     FrameError,
-    TransportError,
     decode_message,
     encode_message,
     since,
@@ -38,11 +36,6 @@ from hacoord.net.requests import ClientRequest, Clients
 from hacoord.net.tls import Certificates, TlsEnd
 from hacoord.net.tokens import TokensFile
 from hacoord.raft.messages import Message
-
-__all__ = [
-    "ClientConnection", "ClientRequest", "ConnectionFailed", "FrameError", "HandshakeRefused", "RequestUnanswered",
-    "Transport", "TransportError",
-]  # fmt: skip
 
 # Seconds until the same refusal is logged again.
 SAY_AGAIN = 60.0
