@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hacoord.client import Client, RequestRefused
 from hacoord.commands.cli import main
 from hacoord.node import MEANING, Exit
 from trace_check import assert_holds
@@ -198,3 +199,14 @@ def test_simulate_says_when_the_traces_cannot_be_written(capsys: pytest.CaptureF
     code, said = refused(capsys, "simulate", str(tmp_path / "file" / "d"))
     assert code == Exit.TRACE
     assert "cannot write the trace" in said
+
+
+def test_a_node_that_knows_no_such_question_is_no_accident(
+    secret: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def older(*_: object) -> None:
+        raise RequestRefused("unknown operation 'frontends'")
+
+    monkeypatch.setattr(Client, "ask", older)
+    said = refused(capsys, "show", "frontends", "127.0.0.1:7001", "--secret-file", secret)
+    assert said == (Exit.UNEXPECTED, "hacoord: unknown operation 'frontends'")
