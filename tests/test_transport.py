@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import random
+import resource
 import select
 import socket
 import struct
@@ -779,6 +780,30 @@ def test_a_request_sent_as_the_node_ends_is_known_not_to_have_been_read(net: Net
     for thread in threads:
         thread.join(PATIENCE)
     assert errors == {"read": RequestUnanswered, "unread": ConnectionFailed}
+
+
+@pytest.fixture
+def no_descriptors_left() -> Iterator[Callable[[], None]]:
+    """What has this process open no further file until the end of the test."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def exhaust() -> None:
+        os.close(lowest := os.dup(0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+
+    yield exhaust
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_node_without_descriptors_left_says_farewell_all_the_same(
+    net: Net, no_descriptors_left: Callable[[], None]
+) -> None:
+    a = net.add("a")
+    client = net.client(a)
+    no_descriptors_left()
+    a.farewell()
+    with pytest.raises(ConnectionFailed):
+        client.request({})
 
 
 def test_an_answer_that_is_too_large_is_answered_all_the_same(net: Net) -> None:

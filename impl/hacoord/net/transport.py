@@ -245,7 +245,7 @@ class Transport:
         self._dirty.update({connection.serial: connection for connection in leaving})
         self.flush()
         until = self._clock() + FAREWELL_TIME
-        with selectors.DefaultSelector() as open_ends:
+        with selectors.PollSelector() as open_ends:  # takes no descriptor, of which there may be none left
             for connection in leaving:
                 if connection.serial in self._connections:
                     open_ends.register(connection.finish(), selectors.EVENT_READ, connection)
