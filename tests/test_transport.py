@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
 import random
@@ -804,6 +805,25 @@ def test_a_node_without_descriptors_left_says_farewell_all_the_same(
     a.farewell()
     with pytest.raises(ConnectionFailed):
         client.request({})
+
+
+def test_a_client_in_a_program_with_many_open_files(net: Net) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(2048, limits[0]), limits[1]))
+    net.stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+    a = net.add("a")
+    client = net.client(a)
+    high = fcntl.fcntl(client._socket, fcntl.F_DUPFD_CLOEXEC, 1500)  # select(2) knows no descriptor from 1024 on
+    client._socket.close()
+    client._socket = socket.socket(fileno=high)
+
+    def serve() -> None:
+        for request in a.poll(0.001):
+            assert isinstance(request, ClientRequest)
+            a.reply(request, {})
+
+    net.monkeypatch.setattr(net, "turn", serve)
+    assert net.in_thread(lambda: client.request({})) == {}
 
 
 def test_an_answer_that_is_too_large_is_answered_all_the_same(net: Net) -> None:

@@ -120,9 +120,12 @@ class ClientConnection:
 
     def _refuse_if_gone(self) -> None:
         """A node that hung up meanwhile is noticed before anything is sent, which keeps the outcome unambiguous."""
-        if self._open and select.select([self._socket], [], [], 0)[0]:
-            # Nothing is due here: either the end of the stream, or an answer to nothing.
-            self.close()
+        if self._open:
+            arrived = select.poll()  # select(2) takes no descriptor from 1024 on
+            arrived.register(self._socket, select.POLLIN)
+            if arrived.poll(0):
+                # Nothing is due here: either the end of the stream, or an answer to nothing.
+                self.close()
         if not self._open:
             raise ConnectionFailed(f"the connection to {self._address} is closed: connect again")
 
