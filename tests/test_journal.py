@@ -422,3 +422,16 @@ def test_writes_that_are_held_wait_and_nothing_else_does() -> None:
     leader.peer_stores()
     leader.turn()
     assert Receipt in kinds(leader.answers)
+
+
+def test_answers_that_fail_when_the_node_ends_keep_no_other_from_its_own() -> None:
+    def failing(_: Outcome) -> None:
+        raise RuntimeError("of the embedding system")
+
+    leader = Leader()
+    leader.journal.submit(b"x", failing)
+    leader.journal.submit(b"y", failing)
+    leader.write(b"z")
+    with pytest.raises(RuntimeError):
+        leader.journal.abandon()
+    assert kinds(leader.answers) == [NotLeader]

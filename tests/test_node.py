@@ -361,3 +361,22 @@ def test_a_stop_does_not_wait_for_all_of_a_handover_that_was_asked_for(tmp_path:
     until(lambda: leader.node._raft.heir is not None)
     leader.stop()  # fails if it takes longer than WAIT
     other.stop()
+
+
+def test_a_node_whose_answers_fail_lets_go_of_all_it_holds(tmp_path: Path) -> None:
+    """What an embedding system's answer raises ends the node; it can be started again in the same process."""
+
+    class Failing(Running):
+        def run(self) -> None:
+            with contextlib.suppress(RuntimeError):
+                super().run()
+
+    def fail(outcome: object) -> None:
+        raise RuntimeError("of the embedding system")
+
+    [directory] = make(tmp_path)
+    running = Failing(directory).ready()
+    for _ in range(2):
+        running.node.journal.submit(b"x", fail)
+    assert running.ended() is None
+    assert Running(directory).ready().stop() is Exit.STOPPED

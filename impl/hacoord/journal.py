@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -374,15 +375,16 @@ class Journal:
         self._give_up("the node ended")
         unknown, not_read = OutcomeUnknown("the node ended; the write may still be committed"), NotLeader(None)
         self._answer_reads(not_read)
-        for answer, outcome in self._due:
-            match outcome:
-                case Receipt():
-                    answer(unknown)
-                case ReadPoint():
-                    answer(not_read)
-                case _:
-                    answer(outcome)
-        self._due = []
+        due, self._due = self._due, []
+        with ExitStack() as answers:  # one that fails keeps no other from its own
+            for answer, outcome in reversed(due):
+                match outcome:
+                    case Receipt():
+                        answers.callback(answer, unknown)
+                    case ReadPoint():
+                        answers.callback(answer, not_read)
+                    case _:
+                        answers.callback(answer, outcome)
 
     @property
     def has_proposed(self) -> bool:

@@ -204,19 +204,18 @@ class Node:
 
         Raises NodeFailed when the node can't go on, with the exit status and one line that says why.
         """
-        try:
+        with ExitStack() as undo:  # the last one first, and what one raises keeps no other from its turn
+            undo.callback(self._storage.close)
+            undo.callback(self._trace.close)
+            if self._http is not None:
+                undo.callback(self._http.close)
+            undo.callback(self._transport.close)
+            undo.callback(self.protocol.close)
+            undo.callback(self.membership.close)
+            undo.callback(self.journal.abandon)
+            undo.callback(self._executor.stop)
             with failures():
                 return self._run()
-        finally:
-            self._executor.stop()
-            self.journal.abandon()
-            self.membership.close()
-            self.protocol.close()
-            self._transport.close()
-            if self._http is not None:
-                self._http.close()
-            self._trace.close()
-            self._storage.close()
 
     # --- the loop ------------------------------------------------------------------------------------------------
 
