@@ -19,6 +19,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -27,12 +28,15 @@ from test_node import QUICK, SECRET, WAIT, Running, make, until
 
 from hacoord.commands.cli import main
 from hacoord.config import Config, Election, Http, Log, Shutdown
+from hacoord.disk.storage import StorageError
 from hacoord.exits import Exit, NodeFailed
+from hacoord.journal import OutcomeUnknown
 from hacoord.monitoring.logs import Json
 from hacoord.monitoring.metrics import SECONDS, Registry
 from hacoord.net.http import MAX_CONNECTIONS, MAX_HEAD, PAGES_A_TURN, TIME, HttpServer, Page
 from hacoord.net.port import PAUSE
 from hacoord.node import Node
+from hacoord.trace import TraceFailed
 
 PAGE = Path(__file__).parent.parent / "docs" / "monitoring.md"
 
@@ -481,6 +485,24 @@ def test_each_transition_is_one_line_with_its_fields(tmp_path: Path, caplog: pyt
     assert re.fullmatch(
         r"state_change node=n1 cluster=c term=1 from=INIT to=LEADER epoch=1 seconds=0\.\d{6}", record.getMessage()
     )
+
+
+@pytest.mark.parametrize("where", ["hacoord.disk.storage.Storage.save", "hacoord.trace.TraceWriter.write"])
+def test_an_end_for_the_disks_sake_is_a_line_too(
+    tmp_path: Path, where: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> NoReturn:
+        raise (StorageError if "storage" in where else TraceFailed)("there is no room")
+
+    running = Running(make(tmp_path)[0]).ready()
+    monkeypatch.setattr(where, full)
+    with pytest.raises(OutcomeUnknown):
+        running.node.journal.append(b"x", WAIT)
+    outcome = running.ended()
+    assert isinstance(outcome, NodeFailed)
+    lines = [json.loads(Json().format(record)) for record in caplog.records]
+    (end,) = [line for line in lines if line.get("event") == "exit"]
+    assert (end["level"], end["code"], end["reason"]) == ("ERROR", outcome.code, "there is no room")
 
 
 def test_a_line_without_fields_and_one_with_odd_ones() -> None:

@@ -214,8 +214,12 @@ class Node:
             undo.callback(self.membership.close)
             undo.callback(self.journal.abandon)
             undo.callback(self._executor.stop)
-            with failures():
-                return self._run()
+            try:
+                with failures():
+                    return self._run()
+            except NodeFailed as error:
+                self._monitor.ended(error.code, str(error), planned=False)
+                raise
 
     # --- the loop ------------------------------------------------------------------------------------------------
 
@@ -241,7 +245,6 @@ class Node:
         self._operations.turn()
         self._transport.farewell()
         if failure is not None:
-            self._monitor.ended(failure.code, str(failure), planned=False)
             raise failure
         code = Exit(self.frontend.exit_code or 0)
         self._monitor.ended(code, MEANING[code], planned=code in (Exit.STOPPED, Exit.HANDED_OVER))
