@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from test_node import QUICK, SECRET, Running, make
-from test_transport import INC, PATIENCE, Net, net
+from test_transport import INC, PATIENCE, Net, net, no_descriptor_left
 
 from hacoord.catalog.client import CatalogClient
 from hacoord.catalog.service import serve
@@ -228,6 +228,18 @@ def node(tmp_path: Path) -> Iterator[tuple[str, TokensFile]]:
         yield f"{host}:{port}", tokens
     finally:
         running.stop()
+
+
+def test_a_file_that_can_be_read_again_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "tokens"
+    changing = open_tokens(path)
+    changing.new("a", Right.READ)
+    tokens = TokensFile(path)
+    changing.new("b", Right.READ)
+    with no_descriptor_left():
+        assert tokens.find("a") is tokens.find("b") is None
+    assert None not in (tokens.find("a"), tokens.find("b"))
+    assert caplog.text.count("no token is accepted any more") == 1
 
 
 def test_each_right_goes_so_far_and_no_further(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -783,26 +783,23 @@ def test_a_request_sent_as_the_node_ends_is_known_not_to_have_been_read(net: Net
     assert errors == {"read": RequestUnanswered, "unread": ConnectionFailed}
 
 
-@pytest.fixture
-def no_descriptors_left() -> Iterator[Callable[[], None]]:
-    """What has this process open no further file until the end of the test."""
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """This process can open no further file meanwhile."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(lowest := os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
-    def exhaust() -> None:
-        os.close(lowest := os.dup(0))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
 
-    yield exhaust
-    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-
-
-def test_a_node_without_descriptors_left_says_farewell_all_the_same(
-    net: Net, no_descriptors_left: Callable[[], None]
-) -> None:
+def test_a_node_without_descriptors_left_says_farewell_all_the_same(net: Net) -> None:
     a = net.add("a")
     client = net.client(a)
-    no_descriptors_left()
-    a.farewell()
+    with no_descriptor_left():
+        a.farewell()
     with pytest.raises(ConnectionFailed):
         client.request({})
 

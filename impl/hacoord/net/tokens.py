@@ -90,18 +90,22 @@ class TokensFile:
         self._path = path
         self._stamp = self._look()
         self._verifiers = self._read()
+        self._problem = ""
 
     def find(self, name: str) -> Verifier | None:
         """What is known of the token of this name now; nothing of any while the file can't be used."""
         stamp = self._look()
-        if stamp != self._stamp:
+        if stamp != self._stamp or self._problem:  # that need not be the file's: this process has too many open, say
             self._stamp = stamp
             try:
                 self._verifiers = self._read()
+                self._problem = ""
                 log.info("read %s again: %d tokens", self._path, len(self._verifiers))
             except ConfigError as error:
                 self._verifiers = {}
-                log.error("no token is accepted any more: %s", error)
+                if str(error) != self._problem:
+                    self._problem = str(error)
+                    log.error("no token is accepted any more: %s", error)
         return self._verifiers.get(name)
 
     def all(self) -> list[Verifier]:
