@@ -7,10 +7,13 @@ import dataclasses
 import errno
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -380,3 +383,24 @@ def test_a_node_whose_answers_fail_lets_go_of_all_it_holds(tmp_path: Path) -> No
         running.node.journal.submit(b"x", fail)
     assert running.ended() is None
     assert Running(directory).ready().stop() is Exit.STOPPED
+
+
+def test_a_signal_that_comes_in_the_midst_of_another_hangs_nothing(lone: Running) -> None:
+    """Handlers call `stop`, between any two steps of the thread they interrupt: of one that is in `stop`, too."""
+    lone.ready()
+
+    def step(frame: FrameType, event: str, _: object) -> Any:
+        sys.settrace(None)
+        lone.node.stop()
+        sys.settrace(step)
+        return step
+
+    def interrupted() -> None:
+        sys.settrace(step)
+        lone.node.stop()
+        sys.settrace(None)
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(WAIT / 4)
+    assert not thread.is_alive()

@@ -12,7 +12,6 @@ all threads.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -66,7 +65,8 @@ class Node:
         self._operations = Operations(*parts, self._storage, self._transport, self._reply, test_faults=test_faults)
         # What other threads have to say to the loop.
         self._calls: deque[Callable[[], None]] = deque()
-        self._stop = threading.Event()
+        # No Event: setting one takes a lock, and a signal handler may interrupt another that holds it.
+        self._stopping = False
 
     def _open(self, directory: Path, config: Config, secret: bytes) -> None:
         self._storage = Storage(directory)
@@ -196,7 +196,7 @@ class Node:
 
     def stop(self) -> None:
         """End in good order: let another lead, finish what is proposed, leave. From any thread or signal handler."""
-        self._stop.set()
+        self._stopping = True
         self._transport.wake()
 
     def run(self) -> Exit:
@@ -233,7 +233,7 @@ class Node:
         while not self.frontend.stopped:
             try:
                 self._turn()
-                if self._stop.is_set():
+                if self._stopping:
                     next(way_out, None)
             except NodeFailed as error:
                 failure = error
