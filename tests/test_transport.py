@@ -527,6 +527,16 @@ def test_a_message_that_could_never_arrive_is_a_mistake(net: Net) -> None:
         a.send(AppendEntries("a", "b", Ref("a", INC, 1), 1, 0, 0, (entry,), 0, None))
 
 
+def test_what_an_older_peer_can_t_be_told_is_said_in_the_log(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    a, b = net.pair(protocol=1)
+    net.until(lambda: "b" in a.connected)
+    for _ in range(2):
+        a.send(TimeoutNow("a", "b", Ref("a", INC, 1), 1))
+    assert a.dropped == 2
+    said = f"(TimeoutNow) was not sent to node b (127.0.0.1:{b.address[1]}): it speaks version 1 of the protocol"
+    assert caplog.text.count(said) == 1
+
+
 def test_messages_to_nobody_are_dropped(net: Net) -> None:
     a = net.add("a", peers={"b": ("127.0.0.1", 1)})
     a.send(vote())
@@ -713,9 +723,9 @@ def test_answers_find_their_client_whatever_the_order(net: Net) -> None:
 
 def test_a_client_that_has_gone_is_no_error(net: Net) -> None:
     a = net.add("a")
-    client = net.client(a, timeout=0.01)
+    client = net.client(a)
     with pytest.raises(RequestUnanswered, match="timed out"):
-        client.request({"x": 1})
+        client.request({"x": 1}, 0.01)
     net.until(lambda: net.got["a"])
     net.until(lambda: not a._clients)
     request = net.got["a"][0]

@@ -203,6 +203,10 @@ class Transport:
             return
         if connection.protocol < PROTOCOL and since(message) > connection.protocol:
             self.dropped += 1
+            kind, version = type(message).__name__, since(message)
+            reason = f"it speaks version {connection.protocol} of the protocol, and this takes {version}: upgrade it"
+            if self._new(connection, f"{message.dst} {kind} {reason}"):
+                log.warning("a message (%s) was not sent to %s: %s", kind, connection, reason)
             return
         body = encode_message(message, connection.protocol)
         if len(body) > self._max_frame:
