@@ -620,6 +620,17 @@ def test_a_peer_that_does_not_read_costs_bounded_memory_and_is_given_up(net: Net
     assert not a.connected
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux can be asked for it")
+def test_a_network_that_loses_everything_for_long_is_found_to_be_back_by_a_new_connection(net: Net) -> None:
+    """TCP itself would wait as long again as the network was away, up to two minutes, before it tries once more."""
+    a, b = net.pair()
+    net.until(lambda: a.connected and b.connected)
+    dialled = a._dials["b"].open
+    assert dialled is not None
+    longest = dialled._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert longest == 1000 * hacoord.net.connection.STALL_TIME
+
+
 def test_poll_waits_no_longer_than_told_and_wake_ends_it(net: Net) -> None:
     a = net.add("a")
     a.wake()

@@ -55,6 +55,10 @@ class Connection:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if dial is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            # What is sent while the network loses everything is sent again at growing pauses, at last of two minutes;
+            # for so long the two would not find each other when it is back.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * STALL_TIME))
         self.serial = serial
         self.where = where
         self.handshake = handshake
