@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -33,6 +34,7 @@ from hacoord.net.rights import Right
 from hacoord.net.tokens import TokensFile, open_tokens
 from hacoord.raft.messages import Base
 from trace_check import Verdict, replay
+from trace_check.cli import ProgressLine
 from trace_check.cli import main as trace_check
 from trace_check.store import Store
 
@@ -207,6 +209,31 @@ def test_a_verdict_that_cannot_be_printed_is_no_violation(traces: Path) -> None:
         done = run(TRACE_CHECK, "replay", traces, out=full)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("stderr", ["/dev/full", "&-"])
+def test_what_cannot_be_said_changes_no_exit_status(traces: Path, tmp_path: Path, stderr: str) -> None:
+    """Standard error is on a full disk, or closed: 1 would be a violation, and an error nobody foresaw."""
+
+    def status(command: Sequence[str], *arguments: object) -> int:
+        words = ["sh", "-c", f'exec "$@" 2>{stderr}', "sh", *command, *map(str, arguments)]
+        done = subprocess.run(words, stdout=subprocess.PIPE, timeout=WAIT)
+        assert b"hacoord: " not in done.stdout, "what is said there is no result"
+        return done.returncode
+
+    assert status(TRACE_CHECK, "replay", traces) == 0
+    assert status(TRACE_CHECK, "replay", tmp_path / "none") == 2
+    assert status(HACOORD, "inspect", tmp_path / "none") == 4
+
+
+def test_progress_that_cannot_be_shown_ends_nothing(traces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w", buffering=1) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        with ProgressLine(after=0.0) as progress:
+            progress.following(1, 0)
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
 
 
 def test_paths_that_are_too_long_are_no_violation(traces: Path) -> None:

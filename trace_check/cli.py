@@ -27,6 +27,12 @@ from trace_check.store import DEFAULT, Store
 from trace_check.verdict import BadInput, Edge, Result, Verdict
 
 
+def _tell(text: str, end: str = "\n") -> None:
+    """Say on stderr what is no result: where nobody takes it, on a full disk, say, the verdict is the same."""
+    with suppress(OSError):
+        print(text, end=end, file=sys.stderr, flush=True)
+
+
 class ProgressLine:
     """Says on stderr how far a long replay is: on a terminal every half second in place, else a line every ten.
 
@@ -45,7 +51,7 @@ class ProgressLine:
 
     def __exit__(self, *exception: object) -> None:
         if self._shown and self._tty:
-            print(file=sys.stderr)
+            _tell("")
 
     def replaying(self, events: int, done: int, total: int) -> None:
         """For replay."""
@@ -62,7 +68,7 @@ class ProgressLine:
             return
         self._next = now + (0.5 if self._tty else 10.0)
         self._shown = True
-        print(f"\r{text:<70}" if self._tty else text, end="" if self._tty else "\n", file=sys.stderr, flush=True)
+        _tell(f"\r{text:<70}" if self._tty else text, end="" if self._tty else "\n")
 
 
 class StepLine:
@@ -76,11 +82,13 @@ class StepLine:
 
     def __call__(self, what: str) -> None:
         if sys.stderr.isatty():
-            print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
+            _tell(f"\r\033[K{what}", end="")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 holds, 1 violation, 2 bad input or usage, 3 incomplete."""
+    if sys.stderr is None:  # it was closed; and print would take standard output instead
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     for stream in (sys.stdout, sys.stderr):
         # Traces may hold any string; showing it must not fail.
         if isinstance(stream, io.TextIOWrapper):
@@ -96,13 +104,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(options)
     except BadInput as error:
-        print(f"trace-check: {error}", file=sys.stderr)
+        _tell(f"trace-check: {error}")
     except OSError as error:  # the output, or the file system, fails: not to be taken for a verdict
         _hush()
-        with suppress(OSError):
-            print(f"trace-check: {error}: make room, or correct the path", file=sys.stderr)
+        _tell(f"trace-check: {error}: make room, or correct the path")
     except KeyboardInterrupt:
-        print("trace-check: interrupted; nothing was judged to the end", file=sys.stderr)
+        _tell("trace-check: interrupted; nothing was judged to the end")
     return BadInput.exit_code
 
 
@@ -144,7 +151,7 @@ def _replay(options: argparse.Namespace) -> int:
         _show_all(results, as_json=options.json)
         for result in results.values():
             if store is not None and isinstance(result, Result):
-                print(f"Kept as run {store.add(result)} in {options.db}.", file=sys.stderr)
+                _tell(f"Kept as run {store.add(result)} in {options.db}.")
     codes = [r.exit_code if isinstance(r, BadInput) else r.verdict.exit_code for r in results.values()]
     return min(codes, key=(1, 2, 3, 0).index)
 
@@ -169,7 +176,7 @@ def _show_all(results: Mapping[str, Result | BadInput], *, as_json: bool) -> Non
     for cluster, result in results.items():
         name = f"cluster {cluster}: " if several else ""
         if isinstance(result, BadInput):
-            print(f"trace-check: {name}{result}", file=sys.stderr)
+            _tell(f"trace-check: {name}{result}")
         elif not as_json:
             _show(f"{name}{report.as_text(result, alone=not several)}")
         elif not several:
@@ -237,12 +244,12 @@ def _coverage(options: argparse.Namespace) -> int:
                 directory, graphs=options.graphs, allow_gaps=options.allow_gaps, progress=progress.replaying
             )
         if result.verdict is not Verdict.HOLDS:
-            print(f"trace-check: {directory}: {result.verdict.value}; counted up to there", file=sys.stderr)
+            _tell(f"trace-check: {directory}: {result.verdict.value}; counted up to there")
         for view in result.coverage:
             walked.setdefault((view.graph, view.sha256), set()).update(view.walked)
     goals, notes = coverage.goals(Graphs(options.graphs), walked)
     for note in notes:
-        print(f"trace-check: {note}", file=sys.stderr)
+        _tell(f"trace-check: {note}")
     _show(coverage.as_json(goals) if options.json else coverage.as_text(goals))
     return 0
 

@@ -41,6 +41,8 @@ UNKNOWN = 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    if sys.stderr is None:  # it was closed; and print would take standard output instead
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     args = _parser().parse_args(arguments)
     command: Run = args.command
     try:
@@ -74,7 +76,8 @@ def _hush() -> None:
 
 
 def _complain(code: int, reason: str) -> int:
-    print("hacoord: " + " ".join(reason.split()), file=sys.stderr)
+    with contextlib.suppress(OSError):  # on a full disk the log has no room either, and the status still says it
+        print("hacoord: " + " ".join(reason.split()), file=sys.stderr)
     return int(code)
 
 
