@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from pathlib import Path
 
 import pytest
-from test_node import SECRET, Running, make
+from test_node import SECRET, Running, make, until
 from test_recovery import where
 
-from hacoord.client import Client
+from hacoord.client import Client, Unreachable
+from hacoord.exits import Exit
 from hacoord.journal import OutcomeUnknown
 from hacoord.net.rights import Right
 
@@ -37,6 +39,23 @@ def test_a_write_whose_answer_is_too_large_is_not_said_to_have_failed(tmp_path: 
     node.stop()
     (path,) = trace.iterdir()
     assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["Invoke", "Unknown"]
+
+
+def test_a_change_that_waits_when_its_leader_ends_is_known_not_to_have_been_made(tmp_path: Path) -> None:
+    running = Running(make(tmp_path)[0]).ready()
+
+    def stop() -> None:
+        until(lambda: bool(running.node.membership._requests))
+        running.node.stop()
+
+    stopping = threading.Thread(target=stop)
+    with Client([where(running)], SECRET, timeout=2.0) as client:
+        client.change("join", "n2", address="127.0.0.1:9")
+        stopping.start()
+        with pytest.raises(Unreachable):  # and not OutcomeUnknown
+            client.change("promote", "n2", timeout=60.0)
+    stopping.join()
+    assert running.ended() is Exit.STOPPED
 
 
 @pytest.mark.wrong_traces  # without a node

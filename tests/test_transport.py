@@ -783,13 +783,13 @@ def test_a_request_sent_as_the_node_ends_is_known_not_to_have_been_read(net: Net
         sent.set()
 
     net.monkeypatch.setattr(unread, "_send", and_say_so)
-    errors: dict[str, type[Exception]] = {}
+    errors: dict[str, Exception] = {}
 
     def ask(name: str, client: ClientConnection) -> None:
         try:
             client.request({})
         except (ConnectionFailed, RequestUnanswered) as error:
-            errors[name] = type(error)
+            errors[name] = error
 
     threads = [threading.Thread(target=ask, args=each) for each in (("read", read), ("unread", unread))]
     threads[0].start()
@@ -801,7 +801,10 @@ def test_a_request_sent_as_the_node_ends_is_known_not_to_have_been_read(net: Net
     net.all.clear()
     for thread in threads:
         thread.join(PATIENCE)
-    assert errors == {"read": RequestUnanswered, "unread": ConnectionFailed}
+    assert {name: type(error) for name, error in errors.items()} == {
+        "read": RequestUnanswered, "unread": ConnectionFailed,
+    }  # fmt: skip
+    assert "has ended and had not answered yet" in str(errors["read"])
 
 
 @contextmanager

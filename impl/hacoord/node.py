@@ -243,6 +243,7 @@ class Node:
         self.journal.acknowledge()
         self.journal.answer()
         self._operations.turn()
+        self.membership.close()
         self._transport.farewell()
         if failure is not None:
             raise failure

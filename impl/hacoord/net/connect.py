@@ -95,9 +95,12 @@ class ClientConnection:
             self._send(data)
             answer = decode_json(self._next(MAX_FRAME, deadline))
             match answer:
-                case [0, {"closing": int(newest)}] if newest < self._number:
+                case [0, {"closing": int(newest)}]:
                     self.close()
-                    raise ConnectionFailed(f"{self._address} is ending, and has not read the request: try another node")
+                    if newest < self._number:
+                        reason = f"{self._address} is ending, and has not read the request: try another node"
+                        raise ConnectionFailed(reason)
+                    raise RequestUnanswered(f"{self._address} has ended and had not answered yet")
         except (OSError, FrameError, HandshakeRefused) as error:
             self.close()
             raise RequestUnanswered(f"no answer from {self._address}: {error}") from error
