@@ -387,6 +387,7 @@ class Net:
             "rng": random.Random(1), **changes,
         }  # fmt: skip
         me = Hello(options.pop("cluster", "c1"), name, options.pop("inc", INC), "node")
+        me = dataclasses.replace(me, protocol=options.pop("protocol", me.protocol))
         transport = Transport(me=me, **options)
         self.stack.callback(transport.close)
         transport.listen()
