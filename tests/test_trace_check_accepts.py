@@ -256,6 +256,30 @@ def new_leader_tells_old_commit() -> Story:
     return story
 
 
+def commit_of_the_end_of_one_term_and_the_next() -> Story:
+    """n3 learns at once of what is left of term 1, of which it knew the beginning committed, and of term 2's record."""
+    story = Story("n1", "n2", "n3")
+    story.lead("n1", "n2")
+    story.replicate("n1", "n2", "n3", count=3)
+    story.learn("n3", "n1", last=2)
+    story.lead("n2", "n3", term=2)
+    story.learn("n3", "n2")
+    return story
+
+
+def new_leader_hears_what_was_committed_before() -> Story:
+    """n2 leads term 2 when it learns from n1's Commit of what was committed in term 1."""
+    story = Story("n1", "n2", "n3")
+    story.lead("n1", "n2")
+    story.replicate("n1", "n2")
+    story.lose("n1")
+    story.elect("n2", "n3", term=2)
+    story.learn("n2", "n1", last=2)
+    story.agree("n2", "n3")
+    story.activate("n2")
+    return story
+
+
 def observer() -> Story:
     """A node that is no voter stores and learns, and is not counted."""
     story = Story("n1", "n2", "n3")
@@ -287,6 +311,8 @@ ODDITIES = [
     two_incarnations_of_a_leader,
     killed_before_start,
     new_leader_tells_old_commit,
+    commit_of_the_end_of_one_term_and_the_next,
+    new_leader_hears_what_was_committed_before,
     observer,
 ]
 

@@ -323,6 +323,13 @@ def two_nodes_at_once(story: Story) -> Event:
     return event
 
 
+@refused_by("OneChangeAtATime")
+def one_node_is_named_twice(story: Story) -> Event:
+    event = story.change("n1", "n4", "learner")
+    event["members"].append(event["members"][-1])
+    return event
+
+
 @refused_by("GroupGoesOn")
 def a_founder_moves_to_where_another_is(story: Story) -> Event:
     event = story.change("n1", "n3", "voter")

@@ -741,14 +741,13 @@ def store_of_the_base_before_hearing_of_the_leader(story: Story) -> Event:
     """n3's log is the beginning of n2's, but n3 has heard of n2's candidacy only."""
     story.lead("n1", "n2")
     story.store("n3", "n1")
-    story.elect("n2", "n1", term=2) if story.lose("n1") else None
-    campaign = story.person("n2").refs["Campaign"]
-    story.person("n3").after["n2"] = campaign
-    store = story.tell("n3", "Store", term=2, last=1, last_term=1, digest=digest([1]))
-    # Whatever the order of the merge, the Win is judged before.
-    store["after"].append(["n1", "1-00000001", len(story.files["n1", "1-00000001"])])
-    story.hear("n1", "n2")
-    return store
+    story.lose("n1")
+    story.elect("n2", "n1", term=2)
+    # Whatever the order of the merge, the Win is judged before: n1 has heard of it, and n3 of n1.
+    story.store("n1", "n2")
+    story.hear("n3", "n1")
+    story.person("n3").after["n2"] = story.person("n2").refs["Campaign"]
+    return story.tell("n3", "Store", term=2, last=1, last_term=1, digest=digest([1]))
 
 
 @refused_by("StoreOnLeaderLog")
@@ -989,6 +988,16 @@ def commit_in_needless_pieces(story: Story) -> Event:
     story.replicate("n1", "n2")
     commit = story.learn("n2", "n1")
     commit["runs"] = [[1, 1, 1], [2, 2, 1]]
+    return commit
+
+
+@refused_by("CommitContiguous")
+def commit_goes_back(story: Story) -> Event:
+    story.lead("n1", "n2")
+    story.replicate("n1", "n2", count=2)
+    story.learn("n2", "n1")
+    commit = story._commit("n2", 3, leader_commit=story.person("n1").refs["Commit"])
+    commit["runs"] = [[4, 2, 1]]
     return commit
 
 
