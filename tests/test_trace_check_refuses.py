@@ -307,6 +307,19 @@ def position_where_that_term_has_no_entry(story: Story) -> Event:
 
 
 @refused_by("NothingForgotten")
+def position_before_the_run_of_that_term(story: Story) -> Event:
+    """Likewise, but nothing that n3 had stored says so: term 2 begins at entry 5, and n3's log ends at 3 of term 2."""
+    story.lead("n1", "n2")
+    story.replicate("n1", "n2", count=3)
+    story.lose("n1")
+    story.lead("n2", "n1", term=2)
+    story.person("n3").term = 2
+    start = story.start("n3")
+    start.update(last=3, last_term=2, digest=digest([1, 1, 2]))
+    return start
+
+
+@refused_by("NothingForgotten")
 def counter_used_twice(story: Story) -> Event:
     story.files["n1", "1-ffffffff"] = [dict(story.files["n1", "1-00000001"][0], inc="1-ffffffff")]
     return story.files["n1", "1-ffffffff"][0]
@@ -529,6 +542,15 @@ def votes_not_heard_of(story: Story) -> Event:
     story.grant("n2", "n1")
     win = story.win("n1", "n2")
     del win["after"]
+    return win
+
+
+@refused_by("GrantsCited")
+def vote_of_an_incarnation_there_never_was(story: Story) -> Event:
+    story.campaign("n1")
+    story.grant("n2", "n1")
+    win = story.win("n1", "n2")
+    win["grants"][1] = ["n2", "9-00000009", 2]
     return win
 
 
