@@ -313,6 +313,14 @@ def founded_group_goes_on(story: Story) -> None:
     story.elect("n3", "n2", term=6)
 
 
+@right
+def founders_need_not_show_their_members(story: Story) -> None:
+    story.__dict__ = founded().__dict__
+    for name in ("n1", "n2", "n3"):
+        del _start_of(story, name)["members"]
+    story.lead("n1", "n2", term=5)
+
+
 @pytest.mark.parametrize("tale", RIGHT, ids=lambda tale: tale.__name__)
 @pytest.mark.parametrize("order", [None, 1, 2])
 def test_right_run_is_accepted(tale: Tale, order: int | None, tmp_path: Path) -> None:
@@ -517,6 +525,18 @@ def install_of_other_entries(story: Story) -> Event:
     story.image("n1")
     event = story.install("n3", "n1")
     event["digest"] = "f" * 16
+    return event
+
+
+@refused_by("InstallCited")
+def install_before_hearing_of_the_leader(story: Story) -> Event:
+    """n3 has heard of n2's image and candidacy; that n2 has won it has not heard, though n1 had, of whom it has."""
+    story.learn("n2", "n1")
+    story.image("n2")
+    story.lose("n1")
+    story.elect("n2", "n1", term=2)
+    event = story.install("n3", "n2")
+    event["after"] = [story.person("n2").refs["Campaign"], story.ref(story.store("n1", "n2"))]
     return event
 
 
@@ -768,6 +788,24 @@ def founder_without_an_image(story: Story) -> Event:
     story.__dict__ = founded().__dict__
     event = _start_of(story, "n1")
     del event["image"]
+    return event
+
+
+@refused_by("SameFounding")
+def founder_without_anything(story: Story) -> Event:
+    """Only what the group was founded from, which it has not got."""
+    story.__dict__ = founded().__dict__
+    event = _start_of(story, "n2")
+    del event["image"]
+    event |= {"last": 0, "last_term": 0, "digest": "0" * 16, "term": 0}
+    return event
+
+
+@refused_by("SameFounding")
+def founder_with_other_contents(story: Story) -> Event:
+    story.__dict__ = founded().__dict__
+    event = _start_of(story, "n2")
+    event["image"] = [*event["image"][:2], "f" * 16]
     return event
 
 
