@@ -295,6 +295,22 @@ def write_that_is_tried_again_is_written_twice(story: Story) -> Event:
     return ok
 
 
+def tried_again(story: Story, between: int) -> Event:
+    """The second try is written as well, when so many entries have come in between."""
+    leading(story)
+    story.invoke("c1", "w1", idempotency="key")
+    story.replicate("n1", "n2")
+    story.ok("c1", "w1", story.ack("n1", 3, 3), 3)
+    story.invoke("c1", "w2", idempotency="key")
+    story.replicate("n1", "n2", count=between + 1)
+    return story.ok("c1", "w2", story.ack("n1", between + 4, between + 4), between + 4)
+
+
+@refused_by("PromiseKept")
+def write_that_is_tried_again_is_written_twice_while_it_is_remembered(story: Story) -> Event:
+    return tried_again(story, 9_999)
+
+
 # --- orders ---------------------------------------------------------------------------------------------------------
 
 
@@ -679,6 +695,11 @@ def write_that_is_tried_twice_at_once_began_with_the_first(story: Story) -> None
     story.invoke("c1", "w3", idempotency="key")
     story.tell("c1", "Fail", op="w3", error="not the leader")
     story.tell("c1", "Unknown", op="w1", error="no answer")
+
+
+@accepted
+def write_that_is_tried_again_is_written_twice_when_it_may_be_forgotten(story: Story) -> None:
+    tried_again(story, 10_000)
 
 
 @accepted
