@@ -416,6 +416,17 @@ def a_removed_node_is_sent_its_removal(story: Story) -> Event:
 
 
 @refused_by("GroupGoesOn")
+def a_removed_node_is_sent_its_removal_by_a_later_leader(story: Story) -> Event:
+    """Who leads has changed nothing itself."""
+    story.change("n1", "n3", "none", "n1", "n2")
+    story.agree("n1", "n2")
+    story.exit("n1")
+    story.start("n1")
+    story.elect("n2", "n1", term=2)
+    return story.store("n3", "n2")
+
+
+@refused_by("GroupGoesOn")
 def a_removed_node_that_is_added_again_was_sent_its_removal(story: Story) -> Event:
     story.change("n1", "n4", "observer")
     story.agree("n1", "n2")
