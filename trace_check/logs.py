@@ -180,7 +180,6 @@ class Logs:
             # The common case, more of the node's newest run, told from the rest at a glance.
             last_term == node.committed_term == node.end_term
             and first == before + 1 <= last <= node.end
-            and last_term
             and "epochs" not in event
         ):
             last, last_term = self._continue(node, runs)
