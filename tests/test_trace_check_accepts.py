@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from handmade import Story
+from handmade import Story, digest
 
 from trace_check import Verdict
 from trace_check.report import took
@@ -214,6 +214,23 @@ def silent_replacement() -> Story:
     return story
 
 
+def won_with_a_part_of_an_append() -> Story:
+    """n2 found one entry of two that n1 had appended at once, wins with that log, and n3 stores just that."""
+    story = Story("n1", "n2", "n3")
+    story.lead("n1", "n2")
+    story.append("n1", 2)
+    n2 = story.person("n2")
+    n2.log, n2.durable = [1, 1], 2
+    story.start("n2")
+    story.elect("n2", "n3", term=2)
+    n3 = story.person("n3")
+    story.hear("n3", "n2")
+    story.tell("n3", "Store", last=2, last_term=1, digest=digest([1, 1]))
+    n3.log, n3.durable = [1, 1], 2
+    story.agree("n2", "n3")
+    return story
+
+
 def unsynced_tail_is_lost() -> Story:
     """A leader appends, crashes before its disk syncs, and comes back without those entries."""
     story = Story("n1", "n2", "n3")
@@ -307,6 +324,7 @@ ODDITIES = [
     silent_term,
     silent_store,
     silent_replacement,
+    won_with_a_part_of_an_append,
     unsynced_tail_is_lost,
     two_incarnations_of_a_leader,
     killed_before_start,

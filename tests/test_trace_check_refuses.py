@@ -42,6 +42,16 @@ def store_for_an_older_term(story: Story) -> Event:
 
 
 @refused_by("TermMonotonic")
+def commit_in_an_older_term(story: Story) -> Event:
+    """n2 has moved on to term 2 and still learns in term 1 what is committed."""
+    story.lead("n1", "n2")
+    story.campaign("n2")
+    commit = story.learn("n2", "n1")
+    commit["term"] = 1
+    return commit
+
+
+@refused_by("TermMonotonic")
 def term_forgotten_over_a_restart(story: Story) -> Event:
     story.campaign("n1")
     story.person("n1").term, story.person("n1").vote = 0, None
@@ -742,6 +752,17 @@ def activation_under_another_epoch(story: Story) -> Event:
     return activate
 
 
+@refused_by("EpochConsecutive")
+def committed_epoch_of_an_entry_that_is_no_record(story: Story) -> Event:
+    story.lead("n1", "n2")
+    story.append("n1")
+    story.store("n1")
+    story.store("n2", "n1")
+    commit = story.commit("n1", "n1", "n2")
+    commit["epochs"] = [[2, 1]]
+    return commit
+
+
 @refused_by("StoreOnLeaderLog")
 def store_that_ends_inside_an_append(story: Story) -> Event:
     """Nobody names the digest of index 2, so nobody could tell whether n2 has stored the same as n1 there."""
@@ -799,6 +820,19 @@ def store_of_another_log(story: Story) -> Event:
     story.elect("n2", "n3", term=2)
     story.hear("n3", "n2", "n1")
     return story.tell("n3", "Store", last=2, last_term=1, digest=digest([1, 1]))
+
+
+@refused_by("StoreOnLeaderLog")
+def store_of_what_the_leader_replaces(story: Story) -> Event:
+    """n3 has stored what n1 gave up before it voted for n2, and shows it as n2's."""
+    story.lead("n1", "n2")
+    story.append("n1", 2)
+    story.store("n3", "n1")
+    story.lose("n1")
+    del story.person("n1").log[1:]
+    story.elect("n2", "n1", term=2)
+    story.hear("n3", "n2")
+    return story.tell("n3", "Store", term=2, last=3, last_term=1, digest=digest([1, 1, 1]))
 
 
 @refused_by("StoreOnLeaderLog")
@@ -1001,6 +1035,49 @@ def commit_with_a_wrong_term(story: Story) -> Event:
     story.lead("n2", "n3", term=2)
     commit = story.learn("n3", "n2")
     commit["runs"] = [[1, 2, 2]]
+    return commit
+
+
+@refused_by("CommitContiguous")
+def commit_goes_on_after_a_hole(story: Story) -> Event:
+    story.lead("n1", "n2")
+    story.replicate("n1", "n2", count=2)
+    story.learn("n2", "n1", last=1)
+    commit = story.learn("n2", "n1")
+    commit["runs"] = [[3, 3, 1]]
+    return commit
+
+
+@refused_by("CommitContiguous")
+def commit_goes_on_with_what_it_had(story: Story) -> Event:
+    story.lead("n1", "n2")
+    story.replicate("n1", "n2", count=2)
+    story.learn("n2", "n1", last=2)
+    commit = story.learn("n2", "n1")
+    commit["runs"] = [[2, 3, 1]]
+    return commit
+
+
+@refused_by("CommitContiguous")
+def commit_goes_on_with_a_wrong_term(story: Story) -> Event:
+    story.lead("n1", "n2")
+    story.replicate("n1", "n2")
+    story.learn("n2", "n1", last=1)
+    commit = story.learn("n2", "n1")
+    commit["runs"] = [[2, 2, 9]]
+    return commit
+
+
+@refused_by("CommitContiguous")
+def commit_goes_on_beyond_the_end_of_its_term(story: Story) -> Event:
+    """Entry 3 of n3's log is n2's record of term 2."""
+    story.lead("n1", "n2")
+    story.replicate("n1", "n2", "n3")
+    story.learn("n3", "n1", last=1)
+    story.lead("n2", "n3", term=2)
+    commit = story.learn("n3", "n2")
+    commit["runs"] = [[2, 3, 1]]
+    del commit["epochs"]
     return commit
 
 
