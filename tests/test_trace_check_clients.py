@@ -370,6 +370,43 @@ def read_is_older_than_what_another_client_told(story: Story) -> Event:
 
 
 @refused_by("SessionOrder")
+def write_is_where_its_client_had_read_before(story: Story) -> Event:
+    leading(story)
+    story.replicate("n1", "n2")
+    story.invoke_read("c1", "r1")
+    story.saw("c1", "r1", story.serve("n1", "n2"))
+    story.invoke("c1", "w1")
+    return story.ok("c1", "w1", story.ack("n1", 3, 3), 3)
+
+
+@refused_by("SessionOrder")
+def read_is_older_than_what_another_client_was_told_last(story: Story) -> Event:
+    """c2 has heard from c1, whose newest event is the answer that shows index 3."""
+    leading(story)
+    old = story.serve("n1", "n2")
+    story.write("c1", "n1", "n2")
+    story.invoke_read("c2", "r1")
+    told = story.invoke_read("c2", "r2")
+    told["after"] = [["c1", "1-00000001", 2]]
+    return story.saw("c2", "r2", old)
+
+
+@refused_by("SessionOrder")
+def read_is_older_than_what_another_client_was_told_by_a_third(story: Story) -> Event:
+    """c3 has heard from c2, who has heard from c1, whom an answer has shown index 3."""
+    leading(story)
+    old = story.serve("n1", "n2")
+    story.write("c1", "n1", "n2")
+    story.invoke_read("c2", "r1")
+    story.hear("c2", "c1")
+    story.invoke_read("c2", "r2")
+    story.open("c3")
+    story.hear("c3", "c2")
+    story.invoke_read("c3", "r3")
+    return story.saw("c3", "r3", old)
+
+
+@refused_by("SessionOrder")
 def write_begins_with_the_first_try_that_was_not_refused(story: Story) -> Event:
     leading(story)
     story.invoke("c1", "w1", idempotency="key")

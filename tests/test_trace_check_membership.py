@@ -324,6 +324,16 @@ def two_nodes_at_once(story: Story) -> Event:
 
 
 @refused_by("OneChangeAtATime")
+def two_move_at_once(story: Story) -> Event:
+    for name in ("n4", "n5"):
+        story.change("n1", name, "learner")
+        story.agree("n1", "n2")
+    event = story.change("n1", "n4", "learner", address="n4:8000")
+    event["members"] = [[*member[:2], "n5:8000"] if member[0] == "n5" else member for member in event["members"]]
+    return event
+
+
+@refused_by("OneChangeAtATime")
 def one_node_is_named_twice(story: Story) -> Event:
     event = story.change("n1", "n4", "learner")
     event["members"].append(event["members"][-1])
