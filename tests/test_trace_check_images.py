@@ -792,11 +792,9 @@ def founder_without_an_image(story: Story) -> Event:
 
 
 @refused_by("SameFounding")
-def founder_without_anything(story: Story) -> Event:
-    """Only what the group was founded from, which it has not got."""
+def founder_whose_log_begins_without_its_image(story: Story) -> Event:
     story.__dict__ = founded().__dict__
     event = _start_of(story, "n2")
-    del event["image"]
     event |= {"last": 0, "last_term": 0, "digest": "0" * 16, "term": 0}
     return event
 
