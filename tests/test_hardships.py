@@ -236,6 +236,15 @@ def test_progress_that_cannot_be_shown_ends_nothing(traces: Path, monkeypatch: p
             full.close()
 
 
+def test_closed_streams_and_an_error_nobody_foresaw_are_no_violation(traces: Path) -> None:
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        done = run(("sh", "-c", f'exec "$@" {closed}', "-", *TRACE_CHECK), "replay", traces)
+        assert (done.returncode, done.stderr) == (0, "")
+    broken = "import trace_check.cli as c; c.replay_all = lambda *_, **__: {}['x']; raise SystemExit(c.main())"
+    done = run((sys.executable, "-c", broken), "replay", traces)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
 def test_paths_that_are_too_long_are_no_violation(traces: Path) -> None:
     for arguments in (("runs", "--db", "x" * 300), ("shrink", traces, "-o", "x" * 300)):
         done = run(TRACE_CHECK, *arguments)

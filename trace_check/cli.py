@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -87,8 +88,9 @@ class StepLine:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 holds, 1 violation, 2 bad input or usage, 3 incomplete."""
-    if sys.stderr is None:  # it was closed; and print would take standard output instead
-        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    # A stream that was closed is None: what nobody hears must not fail.
+    sys.stdout = sys.stdout or io.StringIO()
+    sys.stderr = sys.stderr or io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         # Traces may hold any string; showing it must not fail.
         if isinstance(stream, io.TextIOWrapper):
@@ -110,6 +112,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _tell(f"trace-check: {error}: make room, or correct the path")
     except KeyboardInterrupt:
         _tell("trace-check: interrupted; nothing was judged to the end")
+    except Exception as error:  # a bug: Python would end with 1, which says VIOLATION
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        said = " ".join(f"unexpected {type(error).__name__}: {error}".split())
+        _tell(f"trace-check: {said} ({Path(at.filename).name}:{at.lineno}); this is no verdict, please report it")
     return BadInput.exit_code
 
 
