@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import random
 import re
+import subprocess
 import zlib
 from collections.abc import Iterator
 from html import unescape
@@ -225,6 +227,20 @@ def test_a_page_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["report", str(directory), "-o", str(tmp_path)]) == 2
     assert "give another file with -o" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
+
+
+def test_a_page_goes_where_a_link_leads_and_into_a_pipe(tmp_path: Path) -> None:
+    directory, pipe, link = story().save(tmp_path / "run"), tmp_path / "pipe", tmp_path / "link"
+    link.symlink_to(tmp_path / "x.html")
+    assert main(["report", str(directory), "-o", str(link)]) == 0
+    assert link.is_symlink()
+    assert (tmp_path / "x.html").read_text().startswith("<!DOCTYPE html>")
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        assert main(["report", str(directory), "-o", str(pipe)]) == 0
+        if not pipe.is_fifo():
+            reader.kill()
+        assert reader.communicate()[0] == (tmp_path / "x.html").read_text()
 
 
 def test_hostile_strings_stay_text(tmp_path: Path) -> None:

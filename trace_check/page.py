@@ -90,6 +90,9 @@ def write(
     directory: Path, output: Path, graphs: Path, allow_gaps: bool = False, progress: Progress | None = None
 ) -> Result:
     """Judge a directory and write the page about it. Raises BadInput, also when the page cannot be written."""
+    place = output if _special(output) else Path(os.path.realpath(output)).parent
+    if output.is_dir() or not os.access(place, os.W_OK):  # said before the work, not after it
+        raise BadInput(f"{output}: cannot be written: no file in a directory that can; give another file with -o")
     steps = Steps()
     result = replay(directory, graphs=graphs, allow_gaps=allow_gaps, progress=progress, attach=steps.attach)
     judged = steps.judged()
@@ -106,7 +109,11 @@ def write(
 
 
 def _replace(output: Path, data: bytes) -> None:
-    """A reader finds the old file or the new one, never half of it."""
+    """A reader finds the old file or the new one, never half of it; a link, a pipe and a device stay what they are."""
+    if _special(output):
+        output.write_bytes(data)
+        return
+    output = Path(os.path.realpath(output))
     descriptor, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
     try:
         with open(descriptor, "wb") as file:
@@ -116,6 +123,11 @@ def _replace(output: Path, data: bytes) -> None:
     except BaseException:
         os.unlink(name)
         raise
+
+
+def _special(output: Path) -> bool:
+    """Whether it is there and no file: `/dev/stdout`, say."""
+    return output.exists() and not output.is_file()
 
 
 def _umask() -> int:
