@@ -84,6 +84,8 @@ def test_what_a_command_does_is_the_same_however_deep_the_stack_is() -> None:
         ("put", "", "v", "1 to"),
         ("put", "k", None, "a value"),
         ("drop", "k", "v", "no"),
+        ("put", "k\udcff", "v", "UTF-8"),
+        ("put", "k", "\udcff", "UTF-8"),
     ],
 )
 def test_what_cannot_be_a_command_is_refused(verb: str, key: str, value: str | None, says: str) -> None:
@@ -142,6 +144,10 @@ def test_the_catalog_on_a_node(
         dropped = catalog.drop("t3")
         assert catalog.get("t3") == Item(None, dropped.index)
         client.append(b"not for the catalog")
+        # Half a surrogate pair: no node could send it to whoever asks for it.
+        client.append(rb'{"catalog":{"verb":"put","key":"t0","value":"\udcff"}}')
+        assert command("put", "t0", "\udcff")[0] == 2
+        assert catalog.get("t0") == Item(None, 0)
 
         assert command("get", "t1") == (0, "id bigint\n", "")
         assert command("put", "t4", "x")[0] == 0

@@ -51,6 +51,10 @@ class Command:
             raise BadCommand(f"a key has 1 to {MAX_KEY} characters, this one has {len(self.key)}")
         if (self.value is None) != (self.verb == "drop"):
             raise BadCommand(f"{self.verb} takes {'no' if self.verb == 'drop' else 'a'} value")
+        try:
+            f"{self.key}{self.value}".encode()
+        except UnicodeEncodeError:  # half a surrogate pair: no node could answer with it
+            raise BadCommand("a key and its definition are text, and this is not UTF-8") from None
 
     def encode(self) -> bytes:
         """As a journal entry."""
