@@ -256,11 +256,24 @@ def test_output_that_nobody_takes_is_one_line_or_none() -> None:
     with Path("/dev/full").open("w") as full:
         done = run(HACOORD, "config", "show", out=full)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "the command has run, but its output is lost" in done.stderr
     reader, writer = os.pipe()
     os.close(reader)
     done = run(HACOORD, "config", "show", out=writer)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_streams_that_are_closed(secret: Path) -> None:
+    for command in (("append", "127.0.0.1:1"), ("put", "key", "-", "--node", "127.0.0.1:1")):
+        done = run(("sh", "-c", 'exec "$@" <&-', "-", *HACOORD), *command, "--secret-file", secret)
+        assert done.returncode == 2
+        assert "standard input is closed" in done.stderr
+    for closed in (">&-", "2>&-"):
+        done = run(("sh", "-c", f'exec "$@" {closed}', "-", *HACOORD), "config", "show")
+        assert (done.returncode, done.stderr) == (0, "")
+    done = run(("sh", "-c", 'exec "$@" 2>&-', "-", *HACOORD), "config", "show", "nowhere.toml")
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 # --- names, paths and arguments ---------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from hacoord.catalog.client import CatalogClient, Changed
-from hacoord.catalog.machine import Item, Outcome
+from hacoord.catalog.machine import BadCommand, Item, Outcome
 from hacoord.client import Client
 
 NOT_DONE = 4
@@ -78,7 +78,11 @@ def _list(args: argparse.Namespace, client: Client) -> int:
 
 
 def _value(args: argparse.Namespace) -> str:
-    return sys.stdin.read() if args.value == "-" else str(args.value)
+    if args.value != "-":
+        return str(args.value)
+    if sys.stdin is None:
+        raise BadCommand("standard input is closed: give the definition itself instead of -")
+    return sys.stdin.read()
 
 
 def _changed(args: argparse.Namespace, changed: Changed) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -41,13 +42,15 @@ UNKNOWN = 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    if sys.stderr is None:  # it was closed; and print would take standard output instead
-        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    # A stream that was closed is None: what nobody hears must not fail.
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
     args = _parser().parse_args(arguments)
+    done = ""
     command: Run = args.command
     try:
         with failures():
             status = command(args)
+        done = "the command has run, but its output is lost: " if status == Exit.STOPPED else ""
         sys.stdout.flush()  # here, where it can still be said that nobody takes it
         return status
     except NodeFailed as error:
@@ -64,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except OSError as error:
         _hush()
-        return _complain(Exit.UNEXPECTED, f"{error}: make room, or correct the path")
+        return _complain(Exit.UNEXPECTED, f"{done}{error}: make room, or correct the path")
     except Exception as error:  # the last resort: one line, never a traceback
         return _complain(Exit.UNEXPECTED, f"unexpected {type(error).__name__}: {error}")
 

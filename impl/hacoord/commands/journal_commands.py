@@ -8,6 +8,7 @@ import sys
 
 from hacoord.client import NotWritten, RequestRefused, Unreachable
 from hacoord.commands.options import Commands, add_asking, client, seconds
+from hacoord.config import ConfigError
 from hacoord.exits import Exit, NodeFailed
 from hacoord.journal import OutcomeUnknown
 
@@ -47,6 +48,8 @@ def add_commands(commands: Commands) -> None:
 
 def _append(args: argparse.Namespace) -> int:
     with client(args, args.address, timeout=args.timeout) as asking:
+        if args.data is None and sys.stdin is None:
+            raise ConfigError("standard input is closed: give the entry with --data")
         data = sys.stdin.buffer.read() if args.data is None else args.data.encode(errors="surrogateescape")
         key = args.key or secrets.token_hex(8)
         try:
