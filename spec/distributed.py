@@ -105,7 +105,7 @@ def wait_for(processes: list[subprocess.Popen[bytes]], said: list[Path]) -> None
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a name from models/models.json")
-    parser.add_argument("--workers", type=int, default=2, help="worker processes (default 2)")
+    parser.add_argument("--workers", type=tlc.number, default=2, help="worker processes (default 2)")
     parser.add_argument("--show", action="store_true", help="print the commands before running them")
     parser.add_argument("--raw", action="store_true", help="show what TLC says")
     args = parser.parse_args()

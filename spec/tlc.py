@@ -69,7 +69,17 @@ class Model:
 
 
 def load_models(table: Path) -> list[Model]:
-    return [Model(name, **line) for name, line in json.loads(table.read_text()).items()]
+    try:
+        return [Model(name, **line) for name, line in json.loads(table.read_text()).items()]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise Unusable(f"{table} is no table of models: {error}") from error
+
+
+def number(text: str) -> int:
+    """For argparse: how many processes or threads."""
+    if (value := int(text)) < 1:
+        raise ValueError
+    return value
 
 
 def choose(models: list[Model], names: list[str], otherwise: Callable[[Model], bool]) -> list[Model]:

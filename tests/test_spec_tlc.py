@@ -230,6 +230,8 @@ def test_an_error_in_a_model_fails_and_is_shown(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "FAILED: TLC stopped" in done.stdout
     assert "AtMostOneWinner" in done.stdout
+    assert "is taken" not in done.stdout
+    assert "never taken" not in done.stdout
 
 
 @with_tlc
@@ -248,14 +250,19 @@ def test_graphs_are_reproduced_byte_for_byte(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    tables = [tmp_path / name for name in ("no.json", "fields.json", "list.json")]
+    for table, text in zip(tables, ["{", '{"X": {"modul": "Ballot.tla"}}', "[]"], strict=True):
+        table.write_text(text)
     for done in [
         run("check", TLA2TOOLS_JAR=str(tmp_path / "absent.jar")),
         run("check", PATH="", JAVA_HOME=""),
         run("check", "Nonsense"),
+        *(run("check", "--table", table) for table in [tmp_path / "absent", *tables]),
     ]:
         assert done.returncode == 2
         assert done.stdout == ""
         assert len(done.stderr.splitlines()) == 1
+    assert run("check", "--jobs", "0").stderr.endswith("argument --jobs: invalid number value: '0'\n")
 
 
 def test_the_download_is_verified_and_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
