@@ -137,6 +137,8 @@ def _replay(options: argparse.Namespace) -> int:
     foreign = FORMATS.get(options.format)
     if options.follow and (options.allow_gaps or options.jobs > 1 or foreign):
         raise BadInput("--follow goes with none of --allow-gaps, --jobs and --format")
+    if foreign and (options.allow_gaps or options.jobs > 1):
+        raise BadInput("--format goes with neither --allow-gaps nor --jobs")
     # A store that cannot be used is found before the work, not after it.
     with Store(options.db, write=True) if options.db else nullcontext() as store:
         results: Mapping[str, Result | BadInput]
