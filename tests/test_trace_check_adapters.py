@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gzip
 import json
 import random
 from pathlib import Path
@@ -495,7 +496,25 @@ def test_a_directory_of_several_runs_a_missing_file_and_another_format_are_bad_i
     assert main(["replay", str(file), "--format", "etcd-raft"]) == 2
     make("ccf").write(tmp_path / "b.ndjson")
     assert main(["replay", str(tmp_path), "--format", "ccf"]) == 2
-    assert "name one" in capsys.readouterr().err
+    assert "so name it" in capsys.readouterr().err
+    for option in (["--allow-gaps"], ["--jobs", "2"], ["--follow"]):
+        assert main(["replay", str(file), "--format", "ccf", *option]) == 2
+        assert "goes with n" in capsys.readouterr().err
+
+
+def test_a_packed_trace_is_unpacked(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.ndjson"
+    plain.write_text("".join(json.dumps(line) + "\n" for line in ELECTION))
+    packed = tmp_path / "run" / "packed.ndjson.gz"
+    packed.parent.mkdir()
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    form = FORMATS["elections"]
+    found = replay(packed.parent, form, graphs=DEFAULT_GRAPHS)
+    assert (found.verdict, found.counts) == (Verdict.HOLDS, replay(plain, form, graphs=DEFAULT_GRAPHS).counts)
+    for torn in (packed.read_bytes()[:-20], packed.read_bytes()[:12] + b"\xff" * 40):
+        packed.write_bytes(torn)
+        with pytest.raises(BadInput, match=r"cannot be read: [^N]"):
+            replay(packed, form, graphs=DEFAULT_GRAPHS)
 
 
 def spoil(lines: list[Line], dice: random.Random) -> bytes:

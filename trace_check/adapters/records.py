@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,22 +92,24 @@ def find(path: Path) -> Path:
     """The trace file that is meant: the file itself, or the only one in the directory. Raises BadInput."""
     if not path.is_dir():
         return path
-    files = sorted(path.glob("*.ndjson"))
+    files = sorted([*path.glob("*.ndjson"), *path.glob("*.ndjson.gz")])
     if len(files) != 1:
-        raise BadInput(f"{path}: {len(files)} *.ndjson files; a run in this format is one file, so name one")
+        raise BadInput(f"{path}: {len(files)} *.ndjson files, packed or not; a run in this format is one, so name it")
     return files[0]
 
 
 def read(path: Path, notes: list[str]) -> Iterator[tuple[int, int, Record]]:
-    """(line number, bytes read so far, record) of each line that is not blank. Raises BadInput.
+    """(line number, bytes of the file read so far, record) of each line that is not blank. Raises BadInput.
 
+    The file may be packed with gzip.
     A last line without its newline that is no JSON was being written when its process ended: a note.
     """
-    done = 0
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as raw:
+            file = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw
+            known = raw.seekable()
             for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):
-                done += len(line)
+                done = raw.tell() if known else 0
                 whole = line.endswith(b"\n")
                 if not whole and len(line) == LONGEST_LINE:
                     raise BadInput(f"{path}:{number}: a line of more than {LONGEST_LINE:,} bytes")
@@ -121,5 +125,5 @@ def read(path: Path, notes: list[str]) -> Iterator[tuple[int, int, Record]]:
                 if not isinstance(fields, dict):
                     raise BadInput(f"{path}:{number}: not a JSON object: {line[:60]!r}")
                 yield number, done, Record(fields, f"{path}:{number}")
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadInput(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
