@@ -117,8 +117,11 @@ def main() -> int:
         tlc.say(f"{model.name}: a server and {args.workers} workers")
         result, taking_part = run(model, args.workers, args.show, args.raw)
     except tlc.Unusable as error:
-        print(f"distributed.py: {error}", file=sys.stderr)
+        tlc.say(f"distributed.py: {error}")
         return 2
+    except KeyboardInterrupt:
+        tlc.say("distributed.py: interrupted")
+        return 130
     if result.behaviour and not result.violated:
         result.violated = "a property"
     verdict = "ok" if model.violates and result.violated else check.judge(model, result)

@@ -337,7 +337,7 @@ def _parser() -> argparse.ArgumentParser:
         "coverage",
         parents=[judging],
         help="list the edges of the graphs that no trace has taken",
-        description="What no run in the store and no directory has shown, the nearest first (docs/store.md).",
+        description="What no run in the store and no directory has shown, the nearest first (docs/coverage.md).",
     )
     command.add_argument("directory", nargs="*", type=Path, help="traces to judge and count, without keeping them")
     command.add_argument(
