@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
+from trace_check import Counts, Coverage, Edge, Failover, Promise, Result, Violation, Where
 from trace_check.schema import CLIENT_EVENTS, NODE_EVENTS
 
 ROOT = Path(__file__).parent.parent
@@ -78,3 +80,10 @@ def test_an_event_that_is_a_function_bears_its_name() -> None:
     modules = (*(f"raft/{part}.py" for part in ("core", "turn", "elections", "replication", "reads")), "ha/frontend.py")
     functions = set(re.findall(r"def (\w+)\(", "".join((package / module).read_text() for module in modules)))
     assert {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in NODE_EVENTS} <= functions
+
+
+def test_the_page_about_the_library_names_every_field_of_a_result() -> None:
+    page = (ROOT / "docs" / "library.md").read_text()
+    rows = {name: set(re.findall(r"`(\w+)`", rest)) for name, rest in re.findall(r"^\| `(\w+)`(.*)$", page, re.M)}
+    for kind in (Result, Counts, Promise, Violation, Where, Coverage, Edge, Failover):
+        assert {field.name for field in fields(kind)} <= rows[kind.__name__], kind
