@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -130,6 +131,14 @@ class Spy:
         self.told.append(to)
         if self.error:
             raise self.error
+
+
+def test_a_node_runs_on_the_thread_that_made_it_only(tmp_path: Path) -> None:
+    node = Node(make(tmp_path)[0], QUICK, SECRET)
+    with ThreadPoolExecutor(1) as other, pytest.raises(RuntimeError, match="the thread that made it"):
+        other.submit(node.run).result()
+    node.stop()
+    assert node.run() is Exit.STOPPED
 
 
 def test_append_read_replay_and_a_restart(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ class Node:
 
     def __init__(self, directory: Path, config: Config, secret: bytes, *, test_faults: bool = False) -> None:
         """Open the data directory and the port. Raises NodeFailed when that can't be done."""
+        self._thread = threading.get_ident()
         with failures():
             self._open(directory, config, secret)
         parts = self.frontend, self.journal, self.membership, self._checkpoint, self._monitor
@@ -202,8 +203,11 @@ class Node:
     def run(self) -> Exit:
         """Be a member of the cluster until `stop`, or until the process has to end; returns its exit status.
 
-        Raises NodeFailed when the node can't go on, with the exit status and one line that says why.
+        Raises NodeFailed when the node can't go on, with the exit status and one line that says why. RuntimeError on
+        another thread than the one that made the node.
         """
+        if threading.get_ident() != self._thread:
+            raise RuntimeError("a node runs on the thread that made it, as its database does: make it on that thread")
         with ExitStack() as undo:  # the last one first, and what one raises keeps no other from its turn
             undo.callback(self._storage.close)
             undo.callback(self._trace.close)
