@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -186,6 +187,17 @@ def test_a_file_that_is_no_store_is_refused_before_anything_is_judged(
     assert "no such store" in complaint(capsys, "runs", "--db", tmp_path / "none.db")
     assert "no such store" in complaint(capsys, "coverage", "--db", tmp_path / "none.db")
     assert not (tmp_path / "none.db").exists()
+
+
+def test_a_store_that_may_only_be_read_is_refused_before_anything_is_judged(
+    db: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["replay", str(GOOD), "--db", str(db)])
+    for locked in (db, db.parent):
+        with monkeypatch.context() as patch:  # not by its mode, which does not stop root
+            patch.setattr(os, "access", lambda path, _, locked=locked: path != locked)
+            assert "may be read-only" in complaint(capsys, "replay", GOOD, "--db", db)
+            assert main(["runs", "--db", str(db)]) == 0
 
 
 def test_a_store_of_a_newer_version_is_left_alone(db: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,6 +52,9 @@ class Store:
         self.path = path
         if not write and not os.path.exists(path):
             raise BadInput(f"{path}: no such store; `trace-check replay DIR --db {path}` makes one")
+        # SQLite finds this only when the judging is done and there is something to write.
+        if write and path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+            raise BadInput(f"{path}: cannot be used as a store of runs: neither it nor its directory may be read-only")
         mode = "rwc" if write else "ro"
         with self._explained():
             uri = f"{path.absolute().as_uri()}?mode={mode}"
