@@ -167,6 +167,8 @@ def test_directory_that_cannot_be_judged(tmp_path: Path) -> None:
     story = told()
     story.files = {key: lines for key, lines in story.files.items() if key[0] == "c1"}
     assert "no Start in any file" in refusal(story.save(tmp_path))
+    (tmp_path / "n1.ndjson").mkdir()
+    assert refusal(tmp_path) == f"{tmp_path / 'n1.ndjson'}: cannot be read: Is a directory"
 
 
 def test_two_clusters_in_a_directory(tmp_path: Path) -> None:

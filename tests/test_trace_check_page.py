@@ -223,7 +223,7 @@ def test_whatever_is_judged_can_be_drawn(tmp_path: Path, seed: int) -> None:
 def test_a_page_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = story().save(tmp_path / "run")
     assert main(["report", str(directory), "-o", str(tmp_path / "nowhere" / "x.html")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert "cannot be written: No such file or directory" in capsys.readouterr().err
     assert main(["report", str(directory), "-o", str(tmp_path)]) == 2
     assert "give another file with -o" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]

@@ -17,6 +17,7 @@ import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from errno import EACCES, EISDIR, ENOENT
 from html import escape
 from pathlib import Path
 
@@ -92,7 +93,8 @@ def write(
     """Judge a directory and write the page about it. Raises BadInput, also when the page cannot be written."""
     place = output if _special(output) else Path(os.path.realpath(output)).parent
     if output.is_dir() or not os.access(place, os.W_OK):  # said before the work, not after it
-        raise BadInput(f"{output}: cannot be written: no file in a directory that can; give another file with -o")
+        why = os.strerror(EISDIR if output.is_dir() else EACCES if place.exists() else ENOENT)
+        raise BadInput(f"{output}: cannot be written: {why}; give another file with -o")
     steps = Steps()
     result = replay(directory, graphs=graphs, allow_gaps=allow_gaps, progress=progress, attach=steps.attach)
     judged = steps.judged()

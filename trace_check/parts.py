@@ -181,7 +181,7 @@ class Part:
                 if len(data) > LONGEST_LINE:
                     raise BadInput(f"{self.path}: a line of more than {LONGEST_LINE} bytes: no trace")
         except (OSError, zlib.error) as error:
-            raise BadInput(f"{self.path}: cannot be read: {error}") from error
+            raise BadInput(f"{self.path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
     def again(self, start: int, size: int) -> bytes:
         """A stretch of what has been read before."""
@@ -194,7 +194,7 @@ class Part:
                 while len(data) < size and (more := text.read(size - len(data))):
                     data += more
         except (OSError, zlib.error) as error:
-            raise BadInput(f"{self.path}: cannot be read: {error}") from error
+            raise BadInput(f"{self.path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
         if len(data) < size:
             raise BadInput(f"{self.path}: became shorter while it was read; judge a copy")
         return data
