@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -245,6 +247,28 @@ def test_without_java_or_jar_it_says_what_to_do(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["tlc", good]) == 2
     assert "needs Java" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_command_that_is_ended_stops_tlc_and_leaves_no_files(tmp_path: Path) -> None:
+    """A supervisor sends SIGTERM. In place of TLC there is one that never ends; it says who it is."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "scratch").mkdir()
+    java, pid = tmp_path / "bin" / "java", tmp_path / "pid"
+    os.mkfifo(pid)
+    java.write_text(f"#!/bin/sh\necho $$ > {pid}\nexec sleep 60\n")
+    java.chmod(0o755)
+    environment = {"PATH": f"{java.parent}:/bin:/usr/bin", "TLA2TOOLS_JAR": str(java)}
+    environment["TMPDIR"] = str(tmp_path / "scratch")
+    command = [sys.executable, "-m", "trace_check", "tlc", str(TRACES / "good" / "01")]
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, env=environment | path, stderr=subprocess.PIPE, text=True) as process:
+        running = int(pid.read_text())
+        process.terminate()
+        assert "interrupted" in process.communicate()[1]
+    assert process.returncode == 2
+    assert list((tmp_path / "scratch").iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(running, 0)
 
 
 def test_a_value_is_read_as_tlc_prints_it() -> None:

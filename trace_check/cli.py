@@ -102,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with suppress(ValueError):  # as Ctrl-C: TLC is stopped, and scratch files are removed (of the main thread alone)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         return command(options)
