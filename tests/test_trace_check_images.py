@@ -294,6 +294,17 @@ def founded() -> Story:
 
 
 @right
+def who_joins_a_founded_group_is_an_observer_before_it_has_anything(story: Story) -> None:
+    story.__dict__ = founded().__dict__
+    story.start("n4")
+    story.lead("n1", "n2", term=5)
+    story.change("n1", "n4", "observer")
+    story.hear("n4", "n1")
+    story.person("n4").enter(5)
+    story.transfer("n4", "OBSERVER")
+
+
+@right
 def founded_group_goes_on(story: Story) -> None:
     story.__dict__ = founded().__dict__
     story.start("n3")

@@ -149,8 +149,12 @@ class LogTree(Generic[R]):
         return min(end, other)
 
     def runs(self, index: int, term: int, end: int, end_term: int) -> list[tuple[int, int, R]]:
-        """(first, last, leader) of each run after (index, term) on the log ending at (end, end_term), in log order."""
+        """(first, last, leader) of each run after (index, term) on the log ending at (end, end_term), in log order.
+
+        What all logs begin with is no run of anybody's.
+        """
         runs: list[tuple[int, int, R]] = []
+        index = max(index, self.root)
         while end > index:
             leader = self.leaders[end_term]
             runs.append((max(leader.first, index + 1), end, leader))
