@@ -67,4 +67,11 @@ ImagesKept == \A n \in Node : IsPrefix(image[n], log[n])
   (* No node has to give up what it has an image of.                       *)
 
 THEOREM ImageSpec => [](Inv /\ ImagesAgree /\ ImagesKept)
+
+ImagesGrow == [][\A n \in Node : IsPrefix(image[n], image'[n])]_<<vars, image>>
+  (* No image is given up for a smaller one.                               *)
+
+THEOREM ImageSpec => /\ CommittedStays
+                     /\ TermsAdvance
+                     /\ ImagesGrow
 =============================================================================

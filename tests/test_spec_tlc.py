@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,29 @@ Next == \\/ \\E n \\in 1..2 : Turn(n)
 Spec == Init /\\ [][Next]_x
 ====
 """
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in SPEC.glob("*.tla") if "THEOREM" in p.read_text()))
+def test_every_theorem_has_models_that_check_all_of_it(name: str) -> None:
+    """That a module refines a view F is checked as ImplementsF."""
+
+    def text(module: str) -> str:
+        return re.sub(r"\(\*.*?\*\)", "", (SPEC / f"{module}.tla").read_text(), flags=re.DOTALL)
+
+    extended = re.search(r"^EXTENDS.*(Membership|Accepted)", text(name), re.MULTILINE)
+    inv = re.search(r"^Inv ==(.*?)\n *\n", text(extended[1] if extended else name), re.MULTILINE | re.DOTALL)
+    checked: dict[str, set[str]] = {}
+    for model in TABLE.values():
+        if "states" in model and Path(model["module"]).stem.removeprefix("MC") == name:
+            config = (SPEC / model["config"]).read_text()
+            if behaviours := re.search(r"^SPECIFICATION (\w+)$", config, re.MULTILINE):
+                checked.setdefault(behaviours[1], set()).update(re.findall(r"^  (\w+)$", config, re.MULTILINE))
+    theorems = re.findall(r"^THEOREM (\w+) => (.*?)(?:\n *\n|\n=)", text(name), re.MULTILINE | re.DOTALL)
+    assert theorems
+    for behaviours, claim in theorems:
+        views = {f"Implements{view}" for view in re.findall(r"(\w+)Of\(", claim)}
+        claimed = views or set(re.findall(r"\w+", re.sub(r"\bInv\b", inv[1] if inv else "", claim)))
+        assert claimed - checked[behaviours] == set()
 
 
 @with_tlc
