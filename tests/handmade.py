@@ -139,7 +139,9 @@ class Story:
         own: dict[str, Any] = {"image": self._position(name, person.image)} if person.image else {}
         if self.founded and name in self.voters:
             last, _, epoch = self.founded
-            own |= {"founded": [*self._position(name, last), epoch], "members": self.founders}
+            own["founded"] = [*self._position(name, last), epoch]
+            if self.members_of(name) is self.founders:
+                own["members"] = self.founders
         return self.tell(
             name,
             "Start",

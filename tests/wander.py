@@ -445,7 +445,7 @@ class Wanderer:
         # It was appended and acknowledged after it began: above what its client had seen by then, by a later Ack.
         acks = [a for a in self.acks if _order(self.story.ref(a)) > heard.get(a["node"], (0, 0))]
         places = [(a, i) for a in acks for i in range(max(a["first"], shown + 1), a["last"] + 1)]
-        places = [(ack, index) for ack, index in places if index not in self.promised]
+        places = [(ack, index) for ack, index in places if index not in self.promised and self._is_a_write(index, ack)]
         if places and self.rng.random() < 0.8:
             ack, index = self.rng.choice(places)
             self.promised.add(index)
@@ -454,6 +454,10 @@ class Wanderer:
             self.story.tell(name, "Ok", op=op, index=index, entry_term=ack["term"], ack=self.story.ref(ack))
         else:
             self.story.tell(name, self.rng.choice(("Fail", "Unknown")), op=op, error="no answer")
+
+    def _is_a_write(self, index: int, ack: Event) -> bool:
+        """Whether the entry is a client's, and no configuration."""
+        return (index, ack["term"]) not in self.story.members
 
 
 def _order(reference: list[object]) -> tuple[int, int]:
