@@ -283,7 +283,9 @@ CommitContiguous(n, l) == IsPrefix(l, log[n]) /\ Len(l) > commit[n]
 CommitAgrees(l, by) == \A c \in committed : Comparable(c, l)
   (* by is "stores" or "hearsay"; the models need to tell them apart.      *)
 
-AckCommitted(n, t, i) == i <= commit[n] /\ log[n][i][1] = t /\ ~IsRecord(log[n], i)
+AckCommitted(n, t, i) == leads[n] = t /\ i <= commit[n] /\ ~IsRecord(log[n], i)
+  (* The entry may be of an earlier term: a write that is tried again can  *)
+  (* turn out to have been written then.                                   *)
 
 PromiseKept(i, e) == <<i, e>> \in acked
 
