@@ -152,7 +152,8 @@ class Roamer(Wanderer):
             cited = [newest[other]]
             after = [[n, "voter" if n == other else p, a] for n, p, a in after]
         elif self.rng.random() < 0.6 and other != name:
-            after = [m for m in after if m[0] != other]
+            to = self.rng.choice(("none", "learner" if part == "observer" else "observer"))
+            after = [[n, to if n == other else p, a] for n, p, a in after if (n, to) != (other, "none")]
             staying = [n for n, p, _ in after if p == "voter"]
             cited = [newest[n] for n in staying if n in newest]
             if part == "voter" and len(cited) < len(staying) // 2 + 1:
