@@ -102,6 +102,8 @@ def test_the_checker_is_held_against_every_guard_of_accepted() -> None:
 def test_every_wrong_protocol_of_the_table_has_its_trace() -> None:
     family = ("HACoordination", "Membership", "Snapshot")
     wrong = {n: m for n, m in MODELS.items() if "length" in m and Path(m["module"]).name.startswith(family)}
+    # Its fault is in who is sent what, which is no matter of safety and which the checker does not ask (decision 11).
+    del wrong["MembershipLearnerAhead"]
     assert set(BROKEN) == set(wrong)
     for name, model in wrong.items():
         entry = INDEX["broken"][name]
