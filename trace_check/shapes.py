@@ -7,7 +7,8 @@ interpreter's rather than ours:
 
 - it has the fields it must have and may have, and no others, since the expression spells their names out;
 - each value is of the text of its type (`TEXT`), which `json` reads as a value that the type's check accepts: numbers
-  have 18 digits at most, so they are below 2^63, and no point or exponent; a string ends at its first bare quote;
+  have 18 digits at most, or times 19 that do not begin with 9, so they are below 2^63, and no point or exponent; a
+  string ends at its first bare quote;
 - no text of a value has a raw newline or leaves a bracket open, so what is between two newlines is one event.
 
 Whatever does not match is judged line by line, where anything well-formed is accepted and anything else gets its
@@ -23,6 +24,8 @@ from trace_check.configuration import PARTS
 from trace_check.schema import Kind
 
 _NATURAL = "(?:0|[1-9][0-9]{0,17}+)"
+# Nanoseconds since the epoch have 19 digits, from 2001 to 2286.
+_TIME = "(?:[1-8][0-9]{18}|[1-9][0-9]{0,17}+|0)"
 _POSITIVE = "[1-9][0-9]{0,17}+"
 # Whether a string is valid UTF-8 is left to whoever decodes it.
 _PLAIN = r'[^"\\\x00-\x1f]*+'
@@ -38,7 +41,7 @@ def _list(of: str) -> str:
 # Of each type, text that its check accepts; other text it accepts as well may be missing here.
 TEXT: dict[Kind, str] = {
     schema.INTEGER: _NATURAL,
-    schema.CODE: f"-?+{_NATURAL}",
+    schema.CODE: f"-?+{_TIME}",
     schema.ZERO: "0",
     schema.STRING: _STRING,
     schema.DIGEST: '"[0-9a-f]{16}"',
@@ -53,7 +56,7 @@ TEXT: dict[Kind, str] = {
     schema.FOUNDING: rf'\[{_POSITIVE},{_NATURAL},"[0-9a-f]{{16}}",{_NATURAL}\]',
     schema.BOOLEAN: "(?:true|false)",
     schema.OPERATION: '"(?:read|write)"',
-    schema.MOMENT: rf"\[{_STRING},{_NATURAL}\]",
+    schema.MOMENT: rf"\[{_STRING},{_TIME}\]",
 }
 
 

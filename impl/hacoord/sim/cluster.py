@@ -24,6 +24,9 @@ from hacoord.trace import TraceWriter
 PART = 16
 """Bytes of an image in one frame: few, so that an image takes several."""
 
+BEGINNING = 1_700_000_000_000_000_000
+"""Nanoseconds since the epoch at which virtual time begins: lines are as long as real ones."""
+
 
 class CrashPoint(Enum):
     """Where in a turn the process is killed."""
@@ -175,7 +178,7 @@ class Cluster:
 
     def _open_trace(self, node: str, inc: str) -> TraceWriter:
         return TraceWriter(
-            self._directory, cluster=self._cluster, node=node, inc=inc, clock=lambda: int(self.now() * 1e9)
+            self._directory, cluster=self._cluster, node=node, inc=inc, clock=lambda: BEGINNING + int(self.now() * 1e9)
         )
 
     def restart(self, name: str) -> None:
