@@ -35,11 +35,10 @@ from trace_check.verdict import BadInput
 Progress = Callable[[str], None]
 # Work is bounded by edits and events judged, not by time: the same trace always gives the same answer.
 MOST_EDITS = 3_000
+MOST_TRIED = 3_000_000
 MOST_EVENTS = 1_000_000
 # Up to this many events, everything that was read is judged for every edit.
-LITTLE = 1_000
-# So that of a little trace every edit is tried.
-MOST_TRIED = MOST_EDITS * LITTLE
+LITTLE = 200
 NEAR = 20
 HEARD = ", and had heard of it"
 RELATED = ("Campaign", "Grant", "Win", "Append", "Store", "Commit", "Ack")

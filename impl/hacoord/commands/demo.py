@@ -25,6 +25,8 @@ from hacoord.client import Client, NotWritten, Unreachable
 from hacoord.disk.storage import StorageError, create
 from hacoord.journal import OutcomeUnknown
 from hacoord.monitoring.narrator import PATIENCE, Line, Narrator, NothingHappened
+from hacoord.raft.outbox import Event
+from hacoord.trace import encode, line_prefix
 
 CLUSTER = "demo"
 NODES = ("n1", "n2", "n3")
@@ -310,20 +312,21 @@ def _forge(trace: Path, forged: Path, victim: str) -> str:
     commits = [line for line in lines if line["event"] == "Commit"]
     last = record + 1
     digest = secrets.token_hex(8)
-    own = [victim, lines[-1]["inc"], lines[-1]["seq"] + 2]
+    end = lines[-1]
+    own = [victim, end["inc"], end["seq"] + 2]
     others = [store for store in commits[-1]["stores"] if store[0] != victim]
     runs = [[commits[-1]["runs"][-1][1] + 1, last, term]]
-    events: list[Line] = [
-        {"event": "Append", "first": appended + 1, "last": last, "digest": digest},
-        {"event": "Store", "last": last, "last_term": term, "digest": digest},
-        {"event": "Commit", "runs": runs, "digest": digest, "stores": [*others, own]},
-        {"event": "Ack", "first": last, "last": last},
+    events: list[tuple[str, dict[str, object]]] = [
+        ("Append", {"first": appended + 1, "last": last, "digest": digest}),
+        ("Store", {"last": last, "last_term": term, "digest": digest}),
+        ("Commit", {"runs": runs, "digest": digest, "stores": [*others, own]}),
+        ("Ack", {"first": last, "last": last}),
     ]
-    common = {key: lines[-1][key] for key in ("v", "cluster", "node", "inc", "ts")}
+    prefix = line_prefix(end["cluster"], victim, end["inc"])
     with path.open("wb") as file:
         file.write(whole)
-        for seq, event in enumerate(events, start=lines[-1]["seq"] + 1):
-            file.write(json.dumps({**common, "seq": seq, "term": term, **event}).encode() + b"\n")
+        for seq, (name, fields) in enumerate(events, start=end["seq"] + 1):
+            file.write(encode(Event(name, seq, term, fields, ()), prefix, end["ts"]))
     return f"{victim}, LEADER of term {term}, acknowledges index {last}, although epoch {epoch} begins at {record}"
 
 
