@@ -947,6 +947,23 @@ def test_a_refused_node_is_told_why_and_both_say_so_once(
     assert b.connected == frozenset()
 
 
+def test_a_member_by_a_later_configuration_is_let_in_and_answered(net: Net) -> None:
+    """It may stand for election, and need the vote of one that has been away since before it joined."""
+    a, b = net.add("a"), net.add("b")
+    a.me = dataclasses.replace(a.me, address="{}:{}".format(*a.address))
+    a.set_address("b", b.address)
+    a.group, b.group = lambda: 7, lambda: 7
+    (dial,) = a._dials.values()
+    net.until(lambda: dial._pause > hacoord.net.connection.RETRY_MIN)  # it has been refused
+    assert b._inbound == {}
+    b.group = lambda: 6
+    net.now += 60.0
+    net.until(lambda: "b" in a.connected and "a" in b.connected)
+    a.send(vote())
+    b.send(vote("b", "a"))
+    net.until(lambda: net.got["a"] and net.got["b"])
+
+
 def lines(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
     return [record.getMessage() for record in caplog.records if text in record.getMessage()]
 

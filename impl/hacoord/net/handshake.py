@@ -52,7 +52,8 @@ class HandshakeRefused(TransportError):
 class Hello:
     """Who speaks. `cluster` is None for a client that takes any; `to` is the node to be reached, None for any; `token`
     is the name of a client's token, None if it has the secret. It knows the protocol's versions `oldest` to `protocol`.
-    `disk` is the identity of a node's data directory, `address` where it can be reached.
+    `disk` is the identity of a node's data directory, `address` where it can be reached, `group` where in its log the
+    configuration is that it goes by.
     """
 
     cluster: str | None
@@ -65,6 +66,7 @@ class Hello:
     oldest: int = OLDEST
     disk: str | None = None
     address: str | None = None
+    group: int = 0
 
     def spoken(self, other: Hello) -> int:
         """The version that two ends speak with each other; 0 if there is none."""
@@ -270,8 +272,11 @@ def _hello(fields: dict[str, object]) -> Hello:
         raise FrameError("a hello with a disk that has no name")
     if not (address is None or isinstance(address, str)):
         raise FrameError("a hello from nowhere")
+    group = fields.get("group", 0)
+    if type(group) is not int or group < 0:
+        raise FrameError("a hello from no group")
     if role == "node" and token is None:
-        return Hello(cluster, name, inc, "node", to, protocol, None, oldest, disk, address)
+        return Hello(cluster, name, inc, "node", to, protocol, None, oldest, disk, address, group)
     if role == "client" and (token is None or (isinstance(token, str) and is_name(token))):
         return Hello(cluster, name, inc, "client", to, protocol, token, oldest)
     raise FrameError("a hello without a role")

@@ -18,6 +18,7 @@ class Peers:
         self._group = raft.log.group.current
         self._committed = raft.log.group.at(raft.commit_index)[1]
         self._gone: dict[str, float] = {}
+        transport.group = lambda: raft.log.group.index
         transport.removed = raft.removal
         transport.joining = raft.part is None
 

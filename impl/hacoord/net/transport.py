@@ -53,8 +53,9 @@ class Transport:
     for an empty secret.
 
     A node that is `joining` knows no members: it lets in every node of its cluster, and answers it where that says it
-    is. `removed` tells of a name by which position of the log, index and term, it was removed from the group; who is
-    removed itself finds that in `told_removed`.
+    is. So does any other with who goes by a later configuration than it does itself, by where in the log that is
+    (`group`): a member that it has not heard of yet may need its vote. `removed` tells of a name by which position of
+    the log, index and term, it was removed from the group; who is removed itself finds that in `told_removed`.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Transport:
         self.blocked: set[str] = set()
         self.dropped = 0
         self.joining = False
+        self.group: Callable[[], int] = lambda: 0
         self.removed: Callable[[str], tuple[int, int] | None] = lambda name: None
         self.told_removed: tuple[int, int] | None = None
         self._secret = secret
@@ -291,7 +293,7 @@ class Transport:
         except (OSError, ValueError) as error:  # ValueError: a host that no name server could be asked for
             dial.failed(self._clock(), self._rng, f"{where}: {error}")
             return
-        handshake = Dialer(replace(self.me, to=dial.name), self._secret)
+        handshake = Dialer(replace(self.me, to=dial.name, group=self.group()), self._secret)
         tls = self._certificates.dial() if self._certificates is not None else None
         connection = dial.connection = self._add(sock, where, handshake, dial, tls)
         connection.queue(handshake.hello)
@@ -408,8 +410,9 @@ class Transport:
             if entry := self.removed(other.name):
                 reason = f"node {other.name} was removed from cluster {self.me.cluster}: don't start it again"
                 raise HandshakeRefused(reason, removed=entry)
-            known = f"node {self.me.name} knows no member {other.name} in cluster {self.me.cluster}"
-            return f"{known}: check the configuration"
+            if other.group <= self.group():
+                known = f"node {self.me.name} knows no member {other.name} in cluster {self.me.cluster}"
+                return f"{known}: check the configuration"
         if other.role == "client" and len(self._clients) >= self._limits.clients:
             most = self._limits.clients
             return f"node {self.me.name} has {most} clients already: close some, or try another node"
@@ -448,7 +451,7 @@ class Transport:
             dial.retry_at = -inf
 
     def _call_back(self, peer: Hello) -> None:
-        """Reach a node that this one, who is joining, knows only from its hello."""
+        """Reach a node that this one knows only from its hello."""
         try:
             self.set_address(peer.name, parse_address(peer.address or ""))
         except ConfigError as error:
