@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from test_three_processes import HACOORD, NODES, PATIENCE, Cluster, free_ports
 from test_three_processes import client as client  # a fixture
 from test_three_processes import cluster as cluster  # a fixture
 
-from hacoord.client import Client, RequestRefused, Unreachable
+from hacoord.client import Client, NotWritten, RequestRefused, Unreachable
 from hacoord.disk.storage import Storage
 from hacoord.exits import Exit
+from hacoord.journal import OutcomeUnknown
 
 
 def run(cluster: Cluster, *arguments: str) -> tuple[int, str]:
@@ -121,6 +123,38 @@ def test_what_would_stop_the_group_is_refused(cluster: Cluster) -> None:
     assert "choose a name that was never used" in said
     cluster.stop()
     cluster.judge()
+
+
+def test_a_voter_that_was_away_votes_for_a_member_that_it_has_not_heard_of(cluster: Cluster, client: Client) -> None:
+    """Of n4 and two others that are left, n4 alone has the log to be elected, and one of them is older than n4."""
+    cluster.start(*NODES)
+    leader = cluster.leader()
+    away, behind = (node for node in NODES if node != leader)
+    kill(cluster, away)
+    assert join(cluster, "n4")[0] == 0
+    part(cluster, "n4", "voter", "FOLLOWER")
+    cluster.write(client, 5)
+    before = int(str(cluster.status("n4")["last"]))
+    kill(cluster, behind)
+    with (
+        Client([cluster.address[leader]], cluster.secret, timeout=0.3) as hasty,
+        contextlib.suppress(OutcomeUnknown, NotWritten),
+    ):
+        hasty.append(b"stored by two of four")
+    cluster.until("n4 has it", lambda: int(str(cluster.status("n4")["last"])) > before)
+    kill(cluster, leader)
+    cluster.start(away, behind)
+    assert cluster.leader() == "n4"
+    cluster.start(leader)
+    cluster.everywhere()
+    cluster.stop()
+    client.close()
+    cluster.judge()
+
+
+def kill(cluster: Cluster, name: str) -> None:
+    cluster.processes[name].kill()
+    cluster.processes[name].wait(PATIENCE)
 
 
 def test_a_follower_moves(cluster: Cluster, client: Client, tmp_path: Path) -> None:
