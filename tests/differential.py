@@ -47,7 +47,8 @@ UNSEEN_RUNS = {
     "a_start_shows_the_members_before_the_last_change", "deposed_leader_is_active_by_its_successors_commit",
     "image_is_given_up_for_the_log_of_an_older_leader", "entry_known_committed_is_given_up_over_a_restart",
     "who_was_deposed_gives_up_what_it_has_an_image_of", "observer_is_promoted_and_stands_for_election",
-    "founder_without_an_image", "founders_have_different_members", "founded_entry_is_acknowledged",
+    "founder_without_an_image", "founder_with_other_contents", "founders_have_different_members",
+    "founded_entry_is_acknowledged", "install_before_hearing_of_the_leader",
     "who_has_installed_stands_in_the_term_of_its_leader",
 }
 
