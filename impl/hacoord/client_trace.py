@@ -9,7 +9,10 @@ from pathlib import Path
 
 from hacoord.raft.messages import Ref
 from hacoord.raft.outbox import Outbox
-from hacoord.trace import TraceWriter
+from hacoord.trace import TraceWriter, boot
+
+# All processes of this machine share its monotonic clock until it boots again.
+_CLOCK = boot()
 
 
 class ClientTrace:
@@ -43,17 +46,6 @@ class ClientTrace:
         """Nothing more will be recorded."""
         if self._writer is not None:
             self._writer.close()
-
-
-def _shared_clock() -> str:
-    """What names the monotonic clock that all processes of this machine share until it boots again; "" if nothing."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-_CLOCK = _shared_clock()
 
 
 def _newest_counter(directory: Path, name: str) -> int:
