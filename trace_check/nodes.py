@@ -204,13 +204,16 @@ class Cluster:
         Raises NotThere if it may be in an incarnation that is not in the trace, or at the lost end of one.
         """
         node, inc, seq = reference
-        of = self.incarnations.get(node, {}).get(inc)
-        if (of is None or seq > of.consumed) and self._left_out(reference, source):
-            raise NotThere(reference)
+        try:
+            of = self.incarnations[node][inc]
+        except KeyError:
+            of = None
         # Heard, or earlier in the same file. Who has heard of a later incarnation has not heard of what is not there.
         if of is None or (
             seq >= source.consumed if of is source else seq > of.consumed or of.base + seq > source.heard.get(node, 0)
         ):
+            if self._left_out(reference, source):
+                raise NotThere(reference)
             heard = f"a {' or '.join((wanted, *others))} that {source.node} has heard of"
             raise Refused(guard, heard, f"[{node}, {inc}, {seq}], which it has not")
         at = seq - of.first
