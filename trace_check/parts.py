@@ -31,6 +31,11 @@ def trace_files(directory: Path) -> list[Path]:
         raise BadInput(f"{directory}: cannot be read: {error.strerror}; give the directory of a run's traces") from None
 
 
+def unreadable(path: Path, error: Exception) -> BadInput:
+    """What to raise when a file can't be read or unpacked: in the system's words, if it has any."""
+    return BadInput(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
+
+
 class Points:
     """Where unpacking may begin: states of the unpacker, spread evenly over what has been unpacked so far."""
 
@@ -181,7 +186,7 @@ class Part:
                 if len(data) > LONGEST_LINE:
                     raise BadInput(f"{self.path}: a line of more than {LONGEST_LINE} bytes: no trace")
         except (OSError, zlib.error) as error:
-            raise BadInput(f"{self.path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+            raise unreadable(self.path, error) from error
 
     def again(self, start: int, size: int) -> bytes:
         """A stretch of what has been read before."""
@@ -194,7 +199,7 @@ class Part:
                 while len(data) < size and (more := text.read(size - len(data))):
                     data += more
         except (OSError, zlib.error) as error:
-            raise BadInput(f"{self.path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+            raise unreadable(self.path, error) from error
         if len(data) < size:
             raise BadInput(f"{self.path}: became shorter while it was read; judge a copy")
         return data

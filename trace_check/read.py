@@ -340,7 +340,7 @@ class Directory:
                 raise BadInput(f"{path}: is not there any more; judge the directory anew") from None
             return None
         except (OSError, zlib.error) as error:
-            raise BadInput(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+            raise parts.unreadable(path, error) from None
         self._seen[path] = state
         if line is None:
             self._without_line.add(path)

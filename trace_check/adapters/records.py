@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from trace_check.parts import unreadable
 from trace_check.verdict import BadInput
 
 LONGEST_LINE = 1 << 20
@@ -126,4 +127,4 @@ def read(path: Path, notes: list[str]) -> Iterator[tuple[int, int, Record]]:
                     raise BadInput(f"{path}:{number}: not a JSON object: {line[:60]!r}")
                 yield number, done, Record(fields, f"{path}:{number}")
     except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise unreadable(path, error) from None
