@@ -70,6 +70,16 @@ class Roamer(Wanderer):
                 return line
         return None
 
+    def _by_own_configuration(self, name: str, step: Callable[[str], None]) -> None:
+        """Count as the node does by its log."""
+        voters, majority = self.voters, self.majority
+        self.voters = self._voters(self.story.person(name).log)
+        self.majority = len(self.voters) // 2 + 1
+        try:
+            step(name)
+        finally:
+            self.voters, self.majority = voters, majority
+
     # --- elections -----------------------------------------------------------------------------------------------
 
     def campaign(self, name: str) -> None:
@@ -92,25 +102,7 @@ class Roamer(Wanderer):
 
     def win(self, name: str) -> None:
         """Count the votes of one's own configuration."""
-        alive = self._alive(name)
-        own = alive[1].campaign if alive else None
-        if not alive or own is None or alive[0].term in self.rules or alive[1].type in ("OBSERVER", "LEADER"):
-            return
-        person, life = alive
-        voters = self._voters(person.log)
-        votes = [
-            g for g in self.grants if g["candidate"] == name and g["term"] == person.term and g["node"] in voters
-        ]
-        majority = len(voters) // 2 + 1
-        if len(votes) + 1 < majority:
-            return
-        counted = self.rng.sample(votes, self.rng.randint(majority - 1, len(votes)))
-        for vote in counted:
-            self._hear(name, vote)
-        references = [self.story.ref(line) for line in (own, *counted)]
-        self.rng.shuffle(references)
-        life.leads = person.term
-        self.rules[person.term] = Rule(self.story.tell(name, "Win", grants=references), list(person.log))
+        self._by_own_configuration(name, super().win)
 
     def transfer(self, name: str) -> None:
         """Change the type."""
@@ -193,16 +185,7 @@ class Roamer(Wanderer):
 
     def commit(self, name: str) -> None:
         """A leader counts the Stores of its configuration."""
-        alive = self._alive(name)
-        if not alive or not alive[1].leads:
-            return
-        voters, majority = self.voters, self.majority
-        self.voters = self._voters(alive[0].log)
-        self.majority = len(self.voters) // 2 + 1
-        try:
-            super().commit(name)
-        finally:
-            self.voters, self.majority = voters, majority
+        self._by_own_configuration(name, super().commit)
 
     # --- reads ---------------------------------------------------------------------------------------------------
 

@@ -184,7 +184,8 @@ class Wanderer:
         if not alive or own is None or alive[1].leads or alive[1].type in ("OBSERVER", "LEADER"):
             return
         person, life = alive
-        votes = [g for g in self.grants if g["candidate"] == name and g["term"] == person.term]
+        votes = [g for g in self.grants if (g["candidate"], g["term"]) == (name, person.term)]
+        votes = [g for g in votes if g["node"] in self.voters]
         if len(votes) + 1 < self.majority or person.term in self.rules:
             return
         counted = self.rng.sample(votes, self.rng.randint(self.majority - 1, len(votes)))
